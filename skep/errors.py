@@ -1,0 +1,73 @@
+"""The exception tree. Every class says who raises it; every instance says what the reader can do.
+
+    SkepError
+    ├── ConfigError        a setting, flag or file of the user's makes no sense      (node)
+    │   └── UnknownId      a shortened id names nothing, or more than one thing      (node)
+    ├── HomeError          the home folder cannot be used                            (node, gossip)
+    │   ├── HomeInUse      another node holds it
+    │   └── StoreCorrupt   the database or the feed does not read back
+    ├── TaskError          a task pack is incomplete or contradicts itself           (trainer)
+    ├── PatchError         an edit does not apply exactly, or breaks the byte rules  (skep.patch)
+    ├── RecordError        bytes that are no valid record                            (gossip.wire)
+    ├── SandboxError       no sandbox, or one that failed its self-test              (trainer)
+    └── TrainerFault       our own child processes failed, not the candidate's code  (trainer)
+
+What a *candidate* does wrong is never an exception: it is an `Outcome` with a status.
+"""
+
+
+class SkepError(Exception):
+    """Anything Skep can explain. The command line prints it as one line and exits with 1.
+
+    Args:
+        what: what went wrong and why, one clause, no full stop.
+        advice: what the reader should do about it; may be empty where nothing can be done.
+    """
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        super().__init__(what, advice)
+        self.what = what
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.what}. {self.advice}".strip() if self.advice else self.what
+
+
+class ConfigError(SkepError):
+    """A setting, flag or file of the user's makes no sense."""
+
+
+class UnknownId(ConfigError):
+    """A shortened id that names nothing here, or more than one thing."""
+
+
+class HomeError(SkepError):
+    """The home folder cannot be used: missing permissions, full disk, not a folder."""
+
+
+class HomeInUse(HomeError):
+    """Another node is running on this home."""
+
+
+class StoreCorrupt(HomeError):
+    """The database or the own feed does not read back as it was written."""
+
+
+class TaskError(SkepError):
+    """A task pack that is incomplete, or whose parts contradict one another."""
+
+
+class PatchError(SkepError):
+    """An edit that does not apply exactly, or a program that breaks the byte rules."""
+
+
+class RecordError(SkepError, ValueError):
+    """Bytes that are not a valid record."""
+
+
+class SandboxError(SkepError):
+    """No sandbox backend can be used, or the chosen one failed its self-test."""
+
+
+class TrainerFault(SkepError):
+    """One of our own helper processes failed; the job is repeated, the candidate not blamed."""

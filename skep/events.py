@@ -1,0 +1,83 @@
+"""What happened in a node, as frozen values: the one stream behind terminal, log and exports.
+
+Events are for showing. Nothing durable is decided from them: the ledger is.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from skep.ports import Progress
+from skep.records import Run
+
+Purpose = Literal["baseline", "screen", "rerun"]
+
+
+class Started(Struct, frozen=True, kw_only=True):
+    """A slot took up an experiment."""
+
+    slot: int
+    job: str
+    program: bytes
+    strategy: str
+    purpose: Purpose
+    note: str
+
+
+class Progressed(Struct, frozen=True, kw_only=True):
+    """A running experiment gave a sign of life."""
+
+    slot: int
+    job: str
+    progress: Progress
+
+
+class Finished(Struct, frozen=True, kw_only=True):
+    """A run is durable in the ledger; `id` is its record id."""
+
+    slot: int
+    job: str
+    id: bytes
+    run: Run
+    purpose: Purpose
+
+
+class Judged(Struct, frozen=True, kw_only=True):
+    """The verdict on a proposal is in (it may be asked again only by new runs).
+
+    Attributes:
+        number: how many proposals have been judged, this one included.
+        verdict: keep, discard or crash, as people know them from results.tsv.
+        reason: the numbers behind it in one clause.
+        effect: child - parent in units of the metric, negative = better; None after a crash.
+    """
+
+    program: bytes
+    number: int
+    verdict: Literal["keep", "discard", "crash"]
+    reason: str
+    note: str
+    effect: float | None
+
+
+class ChampionChanged(Struct, frozen=True, kw_only=True):
+    """The program this node builds on changed, by what its own runs support."""
+
+    program: bytes
+    previous: bytes
+    note: str
+
+
+class Paused(Struct, frozen=True):
+    """The node stopped (`paused`) or resumed all experiments."""
+
+    paused: bool
+
+
+class Said(Struct, frozen=True):
+    """One line for the person watching."""
+
+    text: str
+
+
+Event = Started | Progressed | Finished | Judged | ChampionChanged | Paused | Said

@@ -1,0 +1,343 @@
+"""The rule of one machine: what a node's own runs support, as a pure fold over them.
+
+The fold reads runs in feed order and needs nothing else: champion, candidates, noise and the
+list of what was kept come out the same after every restart. Nothing here says what to run next
+(`node.plan` does) and nothing here ever says "confirmed": that word belongs to the swarm.
+
+A candidate's life: its first finished run is the *screen*; at one sigma better than its parent it
+is *open* and gets fresh seeds; those re-runs alone, against runs of the champion on the same
+draw, are its evidence. The screen itself is never evidence, because it was selected.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from skep.evidence.evalue import log_e_value
+from skep.evidence.noise import Noise, noise_from
+from skep.ports import Direction
+from skep.records import MICRO, PINNED_DRAW, Run, Split
+
+SCREEN_SIGMA = 1.0
+"""A screening run must look at least this many sigma better to be re-run."""
+
+RERUNS_MAX = 6
+BASELINES_MIN = 3
+E_KEEP = 20.0
+"""Keep at e >= 20 K/k (K edits re-run so far, k kept with this one): P(any of 100 nulls) 2.7 %."""
+E_DROP = 0.1
+VOIDS_MAX = 2
+NONINFERIORITY_SIGMA = 0.5
+"""A simplification is kept unless it is this many sigma worse."""
+
+Stage = Literal["screening", "open", "kept", "discarded", "failed"]
+SETTLED: frozenset[Stage] = frozenset({"kept", "discarded", "failed"})
+
+
+class Kept(Struct, frozen=True, kw_only=True):
+    """One kept program, with the numbers that decided.
+
+    Attributes:
+        effect: mean(child) - mean(champion of the time), metric units, negative = better.
+        spread: standard deviation of `effect`.
+        e: its e-value.
+        reruns, baselines: number of runs on either side.
+        run: record id of the run that completed the evidence.
+    """
+
+    program: bytes
+    parent: bytes
+    effect: float
+    spread: float
+    e: float
+    reruns: int
+    baselines: int
+    run: bytes
+
+
+class Candidate(Struct, frozen=True, kw_only=True):
+    """Where a proposed program stands.
+
+    Attributes:
+        delta: screen minus parent, metric units, negative = better; None without a screen.
+        effect, e: from re-runs alone; None before the first comparison.
+        reruns: finished re-runs.
+        draw: validation draw of the re-runs, fixed by the first of them.
+        missing: champion runs that still have to be made or re-scored before the next verdict.
+        reason: the verdict's numbers in one clause.
+    """
+
+    program: bytes
+    parent: bytes
+    strategy: str
+    stage: Stage = "screening"
+    delta: float | None = None
+    effect: float | None = None
+    e: float | None = None
+    reruns: int = 0
+    draw: int | None = None
+    missing: int = 0
+    reason: str = ""
+
+
+class Research(Struct, frozen=True, kw_only=True):
+    """What one node knows from its own runs of one task on one tier.
+
+    Attributes:
+        start: program the search began with.
+        champion: program it builds on now.
+        kept: accepted changes, oldest first.
+        candidates: every program ever proposed, by content id, in order of first appearance.
+        baselines: record ids of the champion's runs that comparisons may use.
+        noise: the noise floor.
+        judged: number of candidates with a verdict (kept, discarded or failed).
+        reopened: number of candidates that were ever re-run (the K of the keep rule).
+    """
+
+    start: bytes
+    champion: bytes
+    kept: tuple[Kept, ...]
+    candidates: Mapping[bytes, Candidate]
+    baselines: tuple[bytes, ...]
+    noise: Noise
+    judged: int
+    reopened: int
+
+
+def research(
+    runs: Iterable[tuple[bytes, Run]],
+    *,
+    start: bytes,
+    direction: Direction,
+    sigma_prior: float,
+) -> Research:
+    """Fold own runs, in feed order, into what they support.
+
+    Args:
+        runs: (record id, run) of one author, task and tier.
+        start: content id of the program the search starts from.
+        direction: of the metric.
+        sigma_prior: the task pack's noise floor as a fraction of the metric's value.
+    """
+    fold = _Fold(start, -1 if direction == "max" else 1, sigma_prior)
+    for run_id, run in runs:
+        fold.add(run_id, run)
+    return fold.result()
+
+
+def comparison_draw(run: Run) -> tuple[int, Split]:
+    """The draw a run is compared on: its first fresh one.
+
+    Programs that score themselves know only the pinned draw; there, that one has to do.
+    """
+    for score in run.scores:
+        if score.draw != PINNED_DRAW:
+            return score.draw, score.split
+    return PINNED_DRAW, "dev"
+
+
+class _Fold:
+    """The running state of `research`; one instance folds one history."""
+
+    def __init__(self, start: bytes, sign: int, sigma_prior: float) -> None:
+        self.start = self.champion = start
+        self.sign = sign
+        self.sigma_prior = sigma_prior
+        self.kept: list[Kept] = []
+        self.candidates: dict[bytes, Candidate] = {}
+        self.evidence: dict[bytes, list[bytes]] = {start: []}
+        self.values: dict[tuple[bytes, int, Split], float] = {}
+        self.moments: dict[bytes, tuple[int, float]] = {}
+        self.squares = self.dof = 0.0
+        self.level: float | None = None
+        self.reopened = 0
+        self.voids: dict[bytes, int] = {}
+
+    def add(self, run_id: bytes, run: Run) -> None:
+        for row in run.scores:
+            self.values[run_id, row.draw, row.split] = self.sign * row.micro / MICRO
+        for old in run.rescored:
+            self.values[old.run, old.draw, old.split] = self.sign * old.micro / MICRO
+        if run.status == "killed":
+            return
+        if self._is_or_was_champion(run.program):
+            self._add_baseline(run_id, run)
+        elif run.status == "void":
+            self._void(run)
+        elif run.status != "done":
+            self._fail(run, run.note or run.status)
+        elif run.program not in self.candidates:
+            self._screen(run_id, run)
+        else:
+            self._rerun(run_id, run)
+
+    def result(self) -> Research:
+        return Research(
+            start=self.start,
+            champion=self.champion,
+            kept=tuple(self.kept),
+            candidates=self.candidates,
+            baselines=tuple(self.evidence[self.champion]),
+            noise=self._noise(),
+            judged=sum(
+                c.stage in ("kept", "discarded", "failed") for c in self.candidates.values()
+            ),
+            reopened=self.reopened,
+        )
+
+    def _noise(self) -> Noise:
+        prior = self.sigma_prior * abs(self.level or 0.0)
+        return noise_from(self.squares, self.dof, max(prior, 1 / MICRO))
+
+    def _learn_noise(self, run_id: bytes, run: Run) -> None:
+        """Welford's update of the pooled within-program squares, on the pinned draw."""
+        value = self.values.get((run_id, PINNED_DRAW, "dev"))
+        if value is None:
+            return
+        if self.level is None:
+            self.level = value
+        count, mean = self.moments.get(run.program, (0, 0.0))
+        moved = mean + (value - mean) / (count + 1)
+        self.squares += (value - mean) * (value - moved) if count else 0.0
+        self.dof += 1 if count else 0
+        self.moments[run.program] = (count + 1, moved)
+
+    def _add_baseline(self, run_id: bytes, run: Run) -> None:
+        if run.status != "done":
+            return
+        self.evidence[run.program].append(run_id)
+        self._learn_noise(run_id, run)
+        if run.program == self.champion:
+            for program in list(self.candidates):
+                self._judge(program, run_id)
+
+    def _is_or_was_champion(self, program: bytes) -> bool:
+        known = self.candidates.get(program)
+        return program == self.start or (known is not None and known.stage == "kept")
+
+    def _void(self, run: Run) -> None:
+        """A void run says nothing, but a program that cannot hold its budget has failed."""
+        self.voids[run.program] = self.voids.get(run.program, 0) + 1
+        if self.voids[run.program] >= VOIDS_MAX:
+            self._fail(run, f"overshot its budget {VOIDS_MAX} times")
+
+    def _fail(self, run: Run, reason: str) -> None:
+        known = self.candidates.get(run.program)
+        if known is not None and known.stage not in ("screening", "open"):
+            return
+        self.candidates[run.program] = replace(known or _fresh(run), stage="failed", reason=reason)
+
+    def _screen(self, run_id: bytes, run: Run) -> None:
+        candidate = _fresh(run)
+        draw, split = comparison_draw(run)
+        child = self.values[run_id, draw, split]
+        parents = self._values_of(candidate.parent, draw, split)
+        self.evidence.setdefault(run.program, [])
+        if not parents:
+            reason = "its parent has no run on the same draw"
+            self.candidates[run.program] = replace(candidate, stage="discarded", reason=reason)
+            return
+        sigma = self._noise().sigma
+        delta = child - sum(parents) / len(parents)
+        ahead = delta - self._gain_since(candidate.parent)
+        reason = f"screen {ahead / sigma:+.1f}σ against the champion"
+        stage: Stage = "open" if ahead <= -SCREEN_SIGMA * sigma else "discarded"
+        self.reopened += stage == "open"
+        self.candidates[run.program] = replace(candidate, stage=stage, delta=delta, reason=reason)
+
+    def _rerun(self, run_id: bytes, run: Run) -> None:
+        candidate = self.candidates[run.program]
+        self.evidence[run.program].append(run_id)
+        self._learn_noise(run_id, run)
+        if candidate.stage != "open":
+            return
+        draw = candidate.draw if candidate.draw is not None else comparison_draw(run)[0]
+        self.candidates[run.program] = replace(
+            candidate, draw=draw, parent=run.parent or candidate.parent
+        )
+        self._judge(run.program, run_id)
+
+    def _judge(self, program: bytes, run_id: bytes) -> None:
+        candidate = self.candidates[program]
+        if candidate.stage != "open" or candidate.draw is None:
+            return
+        children = self._values_of(program, candidate.draw, "dev")
+        parents = self._values_of(self.champion, candidate.draw, "dev")
+        needed = max(BASELINES_MIN, len(children))
+        candidate = replace(candidate, reruns=len(children), missing=max(needed - len(parents), 0))
+        self.candidates[program] = candidate
+        if candidate.missing or not children:
+            return
+        sigma = self._noise().upper
+        effect = sum(children) / len(children) - sum(parents) / len(parents)
+        margin = NONINFERIORITY_SIGMA * sigma if candidate.strategy == "ablate" else 0.0
+        e = math.exp(
+            min(
+                log_e_value(effect - margin, sigma, children=len(children), parents=len(parents)),
+                700.0,
+            )
+        )
+        candidate = replace(candidate, effect=effect, e=e)
+        threshold = E_KEEP * self.reopened / (len(self.kept) + 1)
+        numbers = (
+            f"{effect / sigma:+.1f}σ over {len(children)} against {len(parents)} runs, e = {e:.3g}"
+        )
+        if e >= threshold:
+            spread = sigma * math.sqrt(1 / len(children) + 1 / len(parents))
+            self._keep(candidate, spread, len(parents), run_id, f"{numbers} ≥ {threshold:.3g}")
+        elif e < E_DROP or len(children) >= RERUNS_MAX:
+            limit = f"< {E_DROP}" if e < E_DROP else f"< {threshold:.3g} after {RERUNS_MAX} re-runs"
+            self._set(candidate, "discarded", f"{numbers} {limit}")
+        else:
+            self._set(candidate, "open", f"{numbers}, {threshold:.3g} needed")
+
+    def _set(self, candidate: Candidate, stage: Stage, reason: str) -> None:
+        self.candidates[candidate.program] = replace(candidate, stage=stage, reason=reason)
+
+    def _keep(
+        self, candidate: Candidate, spread: float, baselines: int, run_id: bytes, reason: str
+    ) -> None:
+        assert candidate.effect is not None and candidate.e is not None  # noqa: S101, PT018
+        self._set(candidate, "kept", reason)
+        self.kept.append(
+            Kept(
+                program=candidate.program,
+                parent=self.champion,
+                effect=candidate.effect,
+                spread=spread,
+                e=candidate.e,
+                reruns=candidate.reruns,
+                baselines=baselines,
+                run=run_id,
+            )
+        )
+        self.champion = candidate.program
+        sigma = self._noise().sigma
+        for rival in list(self.candidates.values()):
+            if rival.stage == "open" and self._overtaken(rival, candidate.effect, sigma):
+                self._set(rival, "discarded", "the new champion is better than it looked")
+
+    def _overtaken(self, rival: Candidate, step: float, sigma: float) -> bool:
+        """Whether an open candidate no longer looks one sigma better than the new champion."""
+        if rival.effect is not None:
+            return rival.effect - step > -SCREEN_SIGMA * sigma
+        ahead = (rival.delta or 0.0) - self._gain_since(rival.parent)
+        return ahead > -SCREEN_SIGMA * sigma
+
+    def _values_of(self, program: bytes, draw: int, split: Split) -> list[float]:
+        keys = ((run_id, draw, split) for run_id in self.evidence.get(program, ()))
+        return [self.values[key] for key in keys if key in self.values]
+
+    def _gain_since(self, parent: bytes) -> float:
+        """Champion minus `parent` along the chain of kept programs; 0 off that chain."""
+        chain = [self.start, *(kept.program for kept in self.kept)]
+        if parent not in chain:
+            return 0.0
+        return sum(kept.effect for kept in self.kept[chain.index(parent) :])
+
+
+def _fresh(run: Run) -> Candidate:
+    return Candidate(program=run.program, parent=run.parent or bytes(32), strategy=run.strategy)

@@ -1,0 +1,239 @@
+"""Protocols between the rooms: what a strategy sees, what an executor does.
+
+These are the only types that `strategies`, `trainer`, `gossip` and `node` share besides the
+records. Values are frozen; the Protocols have several implementations or a verified fake.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from skep.records import Edit, Environment, Split, Status
+
+Direction = Literal["min", "max"]
+
+
+class Knob(Struct, frozen=True):
+    """A constant of the seed program that may be set without trusting anybody: type and range."""
+
+    type: Literal["int", "float", "floats"]
+    low: float
+    high: float
+
+
+class TaskFacts(Struct, frozen=True, kw_only=True):
+    """What the rest of the node needs to know of a task.
+
+    Attributes:
+        name: short name, e.g. `stories`.
+        id: 32-byte task id (TRAINING: prepare.py, seed program, task.toml, budget, data manifest).
+        metric: name of the number, e.g. `val_bpb`.
+        direction: whether less or more of it is better.
+        scored_by: `harness` (split scorer) or `program` (prints its own number).
+        budget_ms: reference-milliseconds on CPU, wall-clock on GPU; 0 where the program decides.
+        sigma: prior noise floor, as a fraction of the metric's value.
+        seed_program: source of the program the search starts from.
+        deny: names of constants that no strategy may touch.
+        knobs: safe constants of the seed program by name.
+    """
+
+    name: str
+    id: bytes
+    metric: str
+    direction: Direction
+    scored_by: Literal["harness", "program"]
+    budget_ms: int
+    sigma: float
+    seed_program: str
+    deny: tuple[str, ...] = ()
+    knobs: Mapping[str, Knob] = {}
+
+
+class Trial(Struct, frozen=True, kw_only=True):
+    """Everything the ledger knows of one program, as a strategy sees it.
+
+    Attributes:
+        program: content id.
+        source: its text.
+        values: scores on the pinned draw, in units of the metric, one per finished run, as
+            recorded (not sign-flipped: see `TaskFacts.direction`).
+        failed: how many of its runs ended in anything but `done` or `void`.
+    """
+
+    program: bytes
+    source: str
+    values: tuple[float, ...]
+    failed: int
+
+
+class View(Struct, frozen=True, kw_only=True):
+    """Immutable snapshot of ledger and node for one decision of a strategy.
+
+    Attributes:
+        task: facts of the task.
+        champion: content id of the program that this node builds on.
+        champion_source: its text.
+        trials: all programs ever run here under this task and tier, oldest first.
+        pending: sources of programs that are queued or running now.
+        fingerprints: of everything run, pending or announced; never propose these again.
+        sigma: noise floor now, in units of the metric.
+        seed: for all randomness of this decision: same view, same proposal.
+    """
+
+    task: TaskFacts
+    champion: bytes
+    champion_source: str
+    trials: tuple[Trial, ...]
+    pending: tuple[str, ...]
+    fingerprints: frozenset[bytes]
+    sigma: float
+    seed: int
+
+    def rng(self, purpose: str) -> random.Random:
+        """A private random stream of this view for one purpose."""
+        return random.Random(f"{purpose}:{self.seed}")  # noqa: S311 - search, not secrets
+
+
+class Proposal(Struct, frozen=True, kw_only=True):
+    """A program that a strategy wants judged against the champion it was made from."""
+
+    source: str
+    parent: bytes
+    edits: tuple[Edit, ...]
+    strategy: str
+    note: str
+
+
+class Strategy(Protocol):
+    """One way of finding the next experiment. Same view, same proposal."""
+
+    name: str
+
+    def ready(self, view: View) -> bool:
+        """Whether it could propose anything at all here."""
+        ...
+
+    async def propose(self, view: View) -> Proposal | None:
+        """The next experiment, or None when nothing is worth running."""
+        ...
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """One experiment for an executor.
+
+    Attributes:
+        job: local name of the job; its folder is `runs/<job>` in the home.
+        source: the program.
+        seed: seed of initialisation and data order.
+        budget_ms: reference-milliseconds on CPU, wall-clock on GPU.
+        steps: fixed step count to replay (`reproduce`); None lets calibration decide.
+        folder: where log, curve and checkpoint go; made by the caller.
+    """
+
+    job: str
+    source: str
+    seed: int
+    budget_ms: int
+    steps: int | None
+    folder: Path
+
+
+class Progress(Struct, frozen=True, kw_only=True):
+    """A sign of life of a running experiment (a few a second at most).
+
+    Attributes:
+        phase: what is going on.
+        step: optimiser steps done.
+        steps: planned steps, 0 if unknown.
+        loss: last training loss, None if unknown.
+        left_s: estimated seconds until training ends, None if unknown.
+    """
+
+    phase: Literal["starting", "calibrating", "training", "scoring"]
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    left_s: float | None = None
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """How one training ended. A candidate's failure is a value, never an exception.
+
+    Attributes:
+        status: see `skep.records.Status`; `void` when the budget was overshot or the job paused.
+        reason: one line for humans, empty when done.
+        steps, tokens, spent_ms, train_ms, total_ms, peak_kib, parameters: as in `Run`.
+        weights: SHA-256 of the checkpoint file, None without one.
+        checkpoint: the checkpoint file, None without one.
+        curve: (step, training loss) samples, at most 500.
+        log_tail: last lines of what the program printed.
+        own_micro: for tasks scored by the program itself: its number in micro-units.
+    """
+
+    status: Status
+    reason: str = ""
+    steps: int = 0
+    tokens: int = 0
+    spent_ms: int = 0
+    train_ms: int = 0
+    total_ms: int = 0
+    peak_kib: int = 0
+    parameters: int = 0
+    weights: bytes | None = None
+    checkpoint: Path | None = None
+    curve: tuple[tuple[int, float], ...] = ()
+    log_tail: str = ""
+    own_micro: int | None = None
+
+
+class Subject(Struct, frozen=True):
+    """A trained model to be scored: its program and its checkpoint file."""
+
+    source: str
+    checkpoint: Path
+
+
+class Draw(Struct, frozen=True):
+    """A validation text: `seed` feeds the task's generator (or picks windows of a shard)."""
+
+    seed: int
+    split: Split = "dev"
+
+
+class Scored(Struct, frozen=True):
+    """Result of scoring one subject: one value per draw in micro-units, or why there is none."""
+
+    micro: tuple[int, ...]
+    fault: str = ""
+
+
+class Executor(Protocol):
+    """Runs experiments on `slots` slots at once. Slots never wait for one another."""
+
+    slots: int
+
+    @property
+    def environment(self) -> Environment:
+        """The machine, as it goes into every run."""
+        ...
+
+    async def train(self, slot: int, order: Order, report: Callable[[Progress], None]) -> Outcome:
+        """Train one program on a slot. Cancelling kills its whole process tree.
+
+        Raises:
+            TrainerFault: our own helpers failed; the order may be repeated.
+        """
+        ...
+
+    async def score(
+        self, slot: int, subjects: Sequence[Subject], draws: Sequence[Draw]
+    ) -> list[Scored]:
+        """Score each subject on each draw with the trusted scorer, in order.
+
+        Raises:
+            TrainerFault: our own helpers failed; the order may be repeated.
+        """
+        ...
