@@ -7,6 +7,15 @@ draw, weighed against that machine's noise floor.
 
 from skep.evidence.evalue import log_e_value
 from skep.evidence.noise import Noise, pooled_noise
-from skep.evidence.research import Candidate, Kept, Research, research
+from skep.evidence.research import Candidate, Fold, Kept, Research, research
 
-__all__ = ["Candidate", "Kept", "Noise", "Research", "log_e_value", "pooled_noise", "research"]
+__all__ = [
+    "Candidate",
+    "Fold",
+    "Kept",
+    "Noise",
+    "Research",
+    "log_e_value",
+    "pooled_noise",
+    "research",
+]

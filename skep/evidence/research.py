@@ -122,10 +122,10 @@ def research(
         direction: of the metric.
         sigma_prior: the task pack's noise floor as a fraction of the metric's value.
     """
-    fold = _Fold(start, -1 if direction == "max" else 1, sigma_prior)
+    fold = Fold(start=start, direction=direction, sigma_prior=sigma_prior)
     for run_id, run in runs:
         fold.add(run_id, run)
-    return fold.result()
+    return fold.snapshot()
 
 
 def comparison_draw(run: Run) -> tuple[int, Split]:
@@ -139,12 +139,12 @@ def comparison_draw(run: Run) -> tuple[int, Split]:
     return PINNED_DRAW, "dev"
 
 
-class _Fold:
-    """The running state of `research`; one instance folds one history."""
+class Fold:
+    """`research` one run at a time, for a node that goes on; arguments as there."""
 
-    def __init__(self, start: bytes, sign: int, sigma_prior: float) -> None:
+    def __init__(self, *, start: bytes, direction: Direction, sigma_prior: float) -> None:
         self.start = self.champion = start
-        self.sign = sign
+        self.sign = -1 if direction == "max" else 1
         self.sigma_prior = sigma_prior
         self.kept: list[Kept] = []
         self.candidates: dict[bytes, Candidate] = {}
@@ -157,6 +157,7 @@ class _Fold:
         self.voids: dict[bytes, int] = {}
 
     def add(self, run_id: bytes, run: Run) -> None:
+        """Take in the next run of the feed."""
         for row in run.scores:
             self.values[run_id, row.draw, row.split] = self.sign * row.micro / MICRO
         for old in run.rescored:
@@ -174,12 +175,13 @@ class _Fold:
         else:
             self._rerun(run_id, run)
 
-    def result(self) -> Research:
+    def snapshot(self) -> Research:
+        """What the runs so far support; later runs do not change a snapshot."""
         return Research(
             start=self.start,
             champion=self.champion,
             kept=tuple(self.kept),
-            candidates=self.candidates,
+            candidates=dict(self.candidates),
             baselines=tuple(self.evidence[self.champion]),
             noise=self._noise(),
             judged=sum(

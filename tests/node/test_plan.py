@@ -1,0 +1,69 @@
+"""The rules of an idle slot, as a table over literal states."""
+
+from node.plan import Flight, Propose, Repeat, Stop, Wait, next_action
+from skep.evidence import Candidate, Noise, Research
+from tests.factories import content_id
+
+SEED, X, Y = content_id("seed"), content_id("x"), content_id("y")
+BASELINE = Flight(SEED, "baseline")
+
+
+def state(baselines: int, *candidates: Candidate) -> Research:
+    return Research(
+        start=SEED,
+        champion=SEED,
+        kept=(),
+        candidates={c.program: c for c in candidates},
+        baselines=tuple(content_id(f"b{i}") for i in range(baselines)),
+        noise=Noise(sigma=0.01, dof=20, upper=0.012),
+        judged=sum(c.stage == "discarded" for c in candidates),
+        reopened=sum(c.stage == "open" for c in candidates),
+    )
+
+
+def promising(program: bytes, delta: float, **fields: object) -> Candidate:
+    given = {"parent": SEED, "strategy": "tune", "stage": "open", "delta": delta}
+    return Candidate(program=program, **(given | fields))  # type: ignore[arg-type]
+
+
+def test_three_baselines_come_first_and_those_in_flight_count() -> None:
+    assert next_action(state(0), []) == Repeat(SEED, "baseline")
+    assert next_action(state(1), [BASELINE]) == Repeat(SEED, "baseline")
+    assert next_action(state(1), [BASELINE, BASELINE]) == Propose()
+
+
+def test_a_promising_candidate_is_rerun_before_anything_new() -> None:
+    assert next_action(state(3, promising(X, -0.02)), []) == Repeat(X, "rerun")
+
+
+def test_the_most_promising_candidate_goes_first() -> None:
+    research = state(3, promising(X, -0.02), promising(Y, -0.2))
+    assert next_action(research, []) == Repeat(Y, "rerun")
+
+
+def test_a_clear_case_gets_one_rerun_at_a_time_a_weak_one_several() -> None:
+    clear = state(3, promising(X, -0.5))
+    weak = state(3, promising(X, -0.015))
+    flying = [Flight(X, "rerun")]
+    assert next_action(clear, flying) == Propose()
+    assert next_action(weak, flying) == Repeat(X, "rerun")
+
+
+def test_a_fourth_rerun_needs_a_fourth_baseline() -> None:
+    weak = promising(X, -0.015, effect=-0.015, reruns=3)
+    assert next_action(state(3, weak), []) == Repeat(SEED, "baseline")
+    assert next_action(state(4, weak), []) == Repeat(X, "rerun")
+
+
+def test_a_candidate_waiting_for_a_champion_run_gets_it() -> None:
+    waiting = promising(X, -0.015, effect=-0.015, reruns=6, missing=1)
+    assert next_action(state(6, waiting), []) == Repeat(SEED, "baseline")
+    assert next_action(state(6, waiting), [BASELINE]) == Propose()
+
+
+def test_the_asked_number_of_proposals_is_not_exceeded_and_open_ones_are_finished() -> None:
+    done = promising(Y, 0.1, stage="discarded")
+    assert next_action(state(3, done), [], proposals=1) == Stop()
+    assert next_action(state(3), [Flight(X, "screen")], proposals=1) == Wait()
+    assert next_action(state(3, promising(X, -0.02)), [], proposals=1) == Repeat(X, "rerun")
+    assert next_action(state(3, done), [], proposals=2) == Propose()
