@@ -171,6 +171,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
         curve: (step, training loss) samples, at most 500.
         log_tail: last lines of what the program printed.
         own_micro: for tasks scored by the program itself: its number in micro-units.
+        paused: the job spanned a pause: `void`, to be repeated and never recorded.
     """
 
     status: Status
@@ -187,6 +188,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     curve: tuple[tuple[int, float], ...] = ()
     log_tail: str = ""
     own_micro: int | None = None
+    paused: bool = False
 
 
 class Subject(Struct, frozen=True):
@@ -218,6 +220,14 @@ class Executor(Protocol):
     @property
     def environment(self) -> Environment:
         """The machine, as it goes into every run."""
+        ...
+
+    def pause(self) -> None:
+        """Stop every process of every experiment at once; what is in training becomes void."""
+        ...
+
+    def resume(self) -> None:
+        """Let everything that `pause` stopped go on."""
         ...
 
     async def train(self, slot: int, order: Order, report: Callable[[Progress], None]) -> Outcome:

@@ -1,0 +1,279 @@
+"""The composition root: opens home, ledger, task and executor, and runs the research on them.
+
+Everything that lives as long as the node is made and closed here, in order; no other module
+constructs a ledger or an executor. Showing what happens is `node.cli`'s business: it is handed
+every event.
+"""
+
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+from msgspec import Struct
+
+from gossip.identity import Identity, friendly_name, peer_id
+from gossip.ledger import Ledger
+from node.config import Settings
+from node.control import Answers, serve
+from node.experiment import Bench, value_of
+from node.export.results import write_results
+from node.home import Home, hold, remember_task
+from node.loop import Researcher
+from node.status import Status
+from skep.errors import SkepError
+from skep.events import Event, Finished, Judged, Paused, Said
+from skep.tier import tier
+from strategies.tune import Tune
+from trainer.executors.local import LocalExecutor
+from trainer.sandbox import choose
+from trainer.task import Task, load, prepare
+
+SOLO_SWARM = b"solo".ljust(32, b"\0")
+"""Records of solo research carry this swarm id, so that no peer ever takes them for its own."""
+
+STOP_GRACE_S = 2.5
+"""A clean stop that takes longer than this is ended hard; nothing recorded is lost by that."""
+
+
+EXIT_INTERRUPTED = 130
+DIRECTIONS = {"min": "lower is better", "max": "higher is better"}
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """What one start of a node brought.
+
+    Attributes:
+        judged, kept, runs: counts of this start.
+        first, best: mean score of start program and champion on the pinned draw; None without.
+        champion: content id of the champion.
+        interrupted: ended by a signal.
+    """
+
+    judged: int
+    kept: int
+    runs: int
+    first: float | None
+    best: float | None
+    champion: bytes
+    interrupted: bool
+
+
+class Node(Struct, frozen=True):
+    """An open node, its lock held: everything that research or a reproduction needs."""
+
+    home: Home
+    identity: Identity
+    ledger: Ledger
+    task: Task
+    executor: LocalExecutor
+
+
+@asynccontextmanager
+async def open_node(settings: Settings, say: Callable[[str], None]) -> AsyncIterator[Node]:
+    """Open the home exclusively and start the trainer.
+
+    Args:
+        settings: what the user asked for.
+        say: takes one line of what is going on.
+
+    Raises:
+        HomeError: the home is in use, not writable, or does not read back.
+        TaskError: the task pack is broken.
+        ConfigError: the device is absent.
+        SandboxError: nothing here may run the code.
+    """
+    with hold(settings.home) as home:
+        identity = Identity.load(home.root)
+        task = load(
+            settings.task,
+            home=home.root,
+            budget_s=settings.budget,
+            start_program=settings.program,
+        )
+        await prepare(task, say)
+        remember_task(home, task.facts)
+        backend = await choose()
+        async with (
+            Ledger.open(home.root, identity, swarm=SOLO_SWARM, clock=_now_ms) as ledger,
+            LocalExecutor.open(
+                task, home.root, jobs=settings.jobs, device=settings.device, sandbox=backend
+            ) as executor,
+        ):
+            yield Node(home, identity, ledger, task, executor)
+
+
+async def run(settings: Settings, show: Callable[[Event], None]) -> Summary | None:
+    """Research until told to stop, by a limit of the settings, a signal or `skep finish`.
+
+    Args:
+        settings: what the user asked for.
+        show: is handed every event.
+
+    Returns:
+        What this start brought; None if it was stopped before research began.
+
+    Raises:
+        SkepError: see `open_node` and `node.loop.Researcher.run`.
+    """
+    summary = None
+    try:
+        async with trio.open_nursery() as nursery:
+            stages = [trio.CancelScope()]
+            await nursery.start(_watch_signals, stages)
+            with stages[0]:
+                async with open_node(settings, lambda line: show(Said(line))) as node:
+                    session = _Session(node, settings, show)
+                    # From here on a signal ends the work but leaves the closing alone.
+                    stages.append(working := trio.CancelScope())
+                    with working:
+                        await session.run()
+                    summary = session.summary(interrupted=working.cancelled_caught)
+            nursery.cancel_scope.cancel()
+    except* SkepError as group:
+        raise _first(group) from None
+    return summary
+
+
+class _Session:
+    """One start of a node: the research, who watches it, and who may steer it."""
+
+    def __init__(self, node: Node, settings: Settings, show: Callable[[Event], None]) -> None:
+        self._node = node
+        self._settings = settings
+        self._show = show
+        facts = node.task.facts
+        self._researcher = Researcher(
+            ledger=node.ledger,
+            bench=Bench(facts, node.executor, node.home.runs),
+            strategies=[Tune()],
+            author=node.identity.public,
+            proposals=settings.experiments,
+            emit=self._emit,
+        )
+        self._status = Status(
+            task=facts.name,
+            metric=facts.metric,
+            slots=node.executor.slots,
+            champion=self._researcher.research.champion,
+        )
+        self._judged = self._kept = self._runs = 0
+
+    async def run(self) -> None:
+        """Research and answer questions until the work is done or the time is over."""
+        for line in self._banner():
+            self._emit(Said(line))
+        limit = self._settings.minutes
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve, self._node.home.root, self._answers())
+            with trio.move_on_after(limit * 60 if limit else float("inf")):
+                await self._researcher.run()
+            nursery.cancel_scope.cancel()
+
+    def summary(self, *, interrupted: bool) -> Summary:
+        """What this start brought so far."""
+        research = self._researcher.research
+        return Summary(
+            judged=self._judged,
+            kept=self._kept,
+            runs=self._runs,
+            first=self._level(research.start),
+            best=self._level(research.champion),
+            champion=research.champion,
+            interrupted=interrupted,
+        )
+
+    def _level(self, program: bytes) -> float | None:
+        """Mean score of a program on the pinned draw."""
+        runs = self._node.ledger.runs(self._node.task.facts.id)
+        here = tier(self._node.executor.environment)
+        values = [
+            value
+            for _, run in runs
+            if run.program == program
+            and tier(run.environment) == here
+            and (value := value_of(run)) is not None
+        ]
+        return sum(values) / len(values) if values else None
+
+    def _emit(self, event: Event) -> None:
+        match event:
+            case Finished():
+                self._runs += 1
+            case Judged():
+                self._judged += 1
+                self._kept += event.verdict == "keep"
+        self._status.take(event)
+        self._show(event)
+        if isinstance(event, Judged | Finished):
+            write_results(self._node.home, self._node.ledger, self._node.task.facts)
+
+    def _answers(self) -> Answers:
+        return {
+            "status": self._status.answer,
+            "pause": self._pause,
+            "resume": self._resume,
+            "finish": self._finish,
+        }
+
+    def _pause(self) -> dict[str, Any]:
+        self._researcher.pause()
+        self._emit(Paused(True))
+        return self._status.answer()
+
+    def _resume(self) -> dict[str, Any]:
+        self._researcher.resume()
+        self._emit(Paused(False))
+        return self._status.answer()
+
+    def _finish(self) -> dict[str, Any]:
+        self._researcher.finish()
+        self._status.finishing()
+        self._emit(Said("finishing: no new experiments; ending when those in flight are done"))
+        return self._status.answer()
+
+    def _banner(self) -> list[str]:
+        node, facts = self._node, self._node.task.facts
+        machine = node.executor.environment
+        unit = "reference-seconds" if machine.backend == "cpu" else "seconds"
+        budget = f"{facts.budget_ms / 1000:g} {unit}" if facts.budget_ms else "set by the program"
+        return [
+            f"node     {friendly_name(node.identity.public)}  ({peer_id(node.identity.public)})",
+            f"task     {facts.name}: {facts.metric}, {DIRECTIONS[facts.direction]};"
+            f" budget {budget}; scored by the {facts.scored_by}",
+            f"machine  {machine.device}, {node.executor.slots} experiments at once,"
+            f" tier {tier(machine)}",
+            f"sandbox  {node.executor.guarantees}",
+            f"home     {node.home.root}",
+            "peers    none: this node researches alone",
+        ]
+
+
+async def _watch_signals(
+    stages: list[trio.CancelScope],
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """The first signal ends the latest stage cleanly, the second one everything at once."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        await anext(aiter(signals))
+        stages[-1].cancel()
+        with trio.move_on_after(STOP_GRACE_S):
+            await anext(aiter(signals))
+    os._exit(EXIT_INTERRUPTED)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _first(group: BaseExceptionGroup[SkepError]) -> SkepError:
+    """The first single error of a group, however deep."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, SkepError)  # noqa: S101 - the group holds nothing else
+    return error

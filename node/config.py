@@ -1,0 +1,131 @@
+"""Settings: what `config.toml` says, overlaid by the flags of the command line.
+
+One frozen struct serves both, so that every flag of `skep join` can be made permanent by writing
+it down. Nothing else configures a node; the only environment variable is `SKEP_HOME`.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from skep.errors import ConfigError
+
+CONFIG_NAME = "config.toml"
+DEVICE = r"^(auto|cpu|mps|cuda(:[0-9]{1,2})?)$"
+YEAR_MINUTES = 366 * 24 * 60
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How this node shall work.
+
+    Attributes:
+        home: folder of everything durable; never a key of the file.
+        task: name of a task pack, or the path of a folder with one.
+        solo: research alone: open no socket, meet no peers.
+        experiments: stop after this many judged proposals; None goes on for ever.
+        minutes: stop after this much wall-clock time; None goes on for ever.
+        budget: training budget of one experiment in seconds (reference-seconds on a CPU,
+            wall-clock on a GPU); None takes the task's own. Another budget is another task.
+        jobs: experiments at once; None takes what the machine offers.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        program: file to start the search from in place of the task's seed program.
+    """
+
+    home: Path
+    task: str = "stories"
+    solo: bool = False
+    experiments: Annotated[int, Meta(ge=1)] | None = None
+    minutes: Annotated[float, Meta(gt=0, le=YEAR_MINUTES)] | None = None
+    budget: Annotated[float, Meta(ge=0.5, le=86_400)] | None = None
+    jobs: Annotated[int, Meta(ge=1, le=256)] | None = None
+    device: Annotated[str, Meta(pattern=DEVICE)] = "auto"
+    program: Path | None = None
+
+
+KEYS = tuple(name for name in Settings.__struct_fields__ if name != "home")
+
+
+def home_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the home is: `SKEP_HOME`, else the platform's folder for user data."""
+    chosen = environ.get("SKEP_HOME", "")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    import platformdirs
+
+    return platformdirs.user_data_path("skep", appauthor=False)
+
+
+def load(home: Path, flags: Mapping[str, Any] | None = None) -> Settings:
+    """Settings of a home: its `config.toml`, if there is one, overlaid by `flags`.
+
+    Args:
+        home: the home folder; it need not exist.
+        flags: values given on the command line, by key; None stands for "not given".
+
+    Raises:
+        ConfigError: the file is no TOML, a key is unknown or a value out of its range.
+    """
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    for key, value in given.items():
+        _convert(home, {key: value}, f"--{key} {value}")
+    return _convert(home, _from_file(home) | given, str(home / CONFIG_NAME))
+
+
+def _from_file(home: Path) -> dict[str, Any]:
+    path = home / CONFIG_NAME
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror})", "Check its mode.") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid TOML ({error})", "Mend that line.") from error
+    for key in found:
+        if key not in KEYS:
+            near = difflib.get_close_matches(key, KEYS, n=1)
+            known = f"Did you mean `{near[0]}`?" if near else f"Known keys: {', '.join(KEYS)}."
+            raise ConfigError(f"{path}: unknown key `{key}`", known)
+    _convert(home, found, str(path))
+    if "program" in found:
+        found["program"] = _beside(home, found["program"])
+    if "/" in found.get("task", ""):
+        found["task"] = str(_beside(home, found["task"]))
+    return found
+
+
+def _beside(home: Path, path: str) -> Path:
+    """A path of the file, relative to the folder that the file is in."""
+    return home / Path(path).expanduser()
+
+
+def _convert(home: Path, values: dict[str, Any], source: str) -> Settings:
+    try:
+        return msgspec.convert(values | {"home": home}, Settings, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        what, key = _explain(str(error))
+        place = source if source.startswith("--") else f"{source}: `{key}`"
+        raise ConfigError(f"{place}: {what}", "See `skep join --help`.") from error
+
+
+def _explain(message: str) -> tuple[str, str]:
+    """Split msgspec's "Expected `int` >= 1 - at `$.jobs`" into its clause and the key."""
+    match = re.fullmatch(r"(.*?)(?: - at `\$\.(\w+)`)?", message, re.DOTALL)
+    assert match is not None  # noqa: S101 - the pattern matches every text
+    what, key = match[1], match[2] or ""
+    if key == "device":
+        return "expected auto, cpu, cuda, cuda:N or mps", key
+    return (what[:1].lower() + what[1:]).replace("`", ""), key
+
+
+def _path(kind: type, value: object) -> Path:
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value)
+    raise ValueError("expected a path in quotes")

@@ -1,0 +1,198 @@
+"""The home folder: where everything durable of a node lies, and the lock that only one node holds.
+
+Not here: what the files contain. The feed and the database belong to `gossip`, whose sessions
+also notice a home that was copied; `config.toml` belongs to `node.config`.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from skep.errors import HomeError, HomeInUse
+from skep.ports import TaskFacts
+
+FREE_MIN_BYTES = 256 * 2**20
+"""A node does not start with less: a database page or a checkpoint must always fit."""
+
+
+class Home(Struct, frozen=True):
+    """Names of everything inside a home folder; making one touches nothing."""
+
+    root: Path
+
+    @property
+    def lock(self) -> Path:
+        """Held (flock) by the running node; contains its process id."""
+        return self.root / "lock"
+
+    @property
+    def identity(self) -> Path:
+        """The node's private key, 0600."""
+        return self.root / "identity.key"
+
+    @property
+    def database(self) -> Path:
+        """SQLite copy of the ledger."""
+        return self.root / "skep.db"
+
+    @property
+    def feed(self) -> Path:
+        """Folder of the own feed, the authority for own records."""
+        return self.root / "feed"
+
+    @property
+    def runs(self) -> Path:
+        """One folder per job: program, log, curve, checkpoint."""
+        return self.root / "runs"
+
+    @property
+    def tasks(self) -> Path:
+        """One folder per task: its facts and prepared data."""
+        return self.root / "tasks"
+
+    @property
+    def cache(self) -> Path:
+        """What may be deleted at any time."""
+        return self.root / "cache"
+
+    @property
+    def control(self) -> Path:
+        """Socket on which the running node listens to `skep pause` and the like."""
+        return self.root / "control.sock"
+
+    @property
+    def machine(self) -> Path:
+        """What was measured of this machine."""
+        return self.root / "machine.json"
+
+    @property
+    def results(self) -> Path:
+        """results.tsv, rewritten after every judged experiment."""
+        return self.root / "results.tsv"
+
+    def task_folder(self, task: bytes) -> Path:
+        """Folder of one task id, inside `tasks`."""
+        return self.tasks / task.hex()[:12]
+
+
+@contextlib.contextmanager
+def hold(root: Path) -> Iterator[Home]:
+    """Open the home for a running node: make its folders and hold its lock until the end.
+
+    Raises:
+        HomeInUse: another process holds it.
+        HomeError: it is not a folder, cannot be written, or its disk is full.
+    """
+    home = Home(root)
+    with _explained(root):
+        for folder in (root, home.feed, home.runs, home.tasks, home.cache):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        handle = os.open(home.lock, flags, 0o600)
+    try:
+        _lock(home, handle)
+        free = free_bytes(root)
+        if free < FREE_MIN_BYTES:
+            raise HomeError(
+                f"the disk of {root} is full ({free // 2**20} MiB free)",
+                f"Free at least {FREE_MIN_BYTES // 2**20} MiB, or point SKEP_HOME elsewhere.",
+            )
+        yield home
+    finally:
+        os.close(handle)
+
+
+def _lock(home: Home, handle: int) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(handle, 20, 0).decode(errors="replace").strip()
+        raise HomeInUse(
+            f"a node is already running on {home.root} (pid {holder or 'unknown'})",
+            "See it with `skep status`, or give this one another SKEP_HOME.",
+        ) from error
+    with _explained(home.root):
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes an unprivileged user may still write on the disk of `folder`."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace a file so that readers see the old text or the new one, never half of it.
+
+    Raises:
+        HomeError: it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with _explained(path.parent):
+            part.write_text(text, encoding="utf-8")
+            part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def remember_task(home: Home, facts: TaskFacts) -> None:
+    """Note the facts of a task beside its data, so that its results can be read without the pack.
+
+    Raises:
+        HomeError: the home cannot be written.
+    """
+    folder = home.task_folder(facts.id)
+    with _explained(home.root):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_atomic(folder / "facts.json", msgspec.json.encode(facts).decode())
+
+
+def known_tasks(home: Home) -> list[TaskFacts]:
+    """Facts of every task this home ever worked on, in no particular order.
+
+    Raises:
+        HomeError: a file of facts does not read back.
+    """
+    found = []
+    for path in sorted(home.tasks.glob("*/facts.json")):
+        try:
+            found.append(msgspec.json.decode(path.read_bytes(), type=TaskFacts))
+        except (OSError, msgspec.MsgspecError) as error:
+            raise HomeError(
+                f"{path} does not read back ({error})",
+                "Delete it; the next `skep join` of that task writes it anew.",
+            ) from error
+    return found
+
+
+@contextlib.contextmanager
+def _explained(root: Path) -> Iterator[None]:
+    """Turn what the operating system says about a home into one line with advice."""
+    try:
+        yield
+    except OSError as error:
+        elsewhere = "or point SKEP_HOME at a folder that you can write."
+        match error.errno:
+            case errno.ENOTDIR | errno.EEXIST:
+                raise HomeError(f"{root} is not a folder", f"Move it away, {elsewhere}") from error
+            case errno.EACCES | errno.EPERM | errno.EROFS:
+                raise HomeError(
+                    f"{root} cannot be written", f"Check its mode, {elsewhere}"
+                ) from error
+            case errno.ENOSPC | errno.EDQUOT:
+                raise HomeError(
+                    f"the disk of {root} is full", f"Free some space, {elsewhere}"
+                ) from error
+            case _:
+                reason = error.strerror or str(error)
+                raise HomeError(
+                    f"{root} cannot be used ({reason})", f"Mend that, {elsewhere}"
+                ) from error

@@ -1,0 +1,106 @@
+"""What a running node answers to `skep status`: a picture of now, kept up to date from events.
+
+It holds nothing that is not shown; history is read from the ledger by `node.history`.
+"""
+
+import os
+import time
+from typing import Any
+
+from msgspec import Struct, structs
+
+from skep.events import (
+    ChampionChanged,
+    Event,
+    Finished,
+    Judged,
+    Paused,
+    Progressed,
+    Started,
+)
+
+
+class Slot(Struct):
+    """One slot as people see it; `job` is empty while it decides."""
+
+    job: str = ""
+    program: str = ""
+    strategy: str = ""
+    purpose: str = ""
+    note: str = ""
+    phase: str = ""
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    left_s: float | None = None
+
+
+class Status:
+    """The present of one node.
+
+    Args:
+        task: name of the task.
+        metric: name of its metric.
+        slots: number of experiments at once.
+        champion: content id of the program it builds on.
+    """
+
+    def __init__(self, *, task: str, metric: str, slots: int, champion: bytes) -> None:
+        self._task = task
+        self._metric = metric
+        self._slots = [Slot() for _ in range(slots)]
+        self._champion = champion
+        self._started = time.time()
+        self._paused = False
+        self._finishing = False
+        self._runs = self._judged = self._kept = 0
+        self._last = ""
+
+    def take(self, event: Event) -> None:
+        """Bring the picture up to date."""
+        match event:
+            case Started():
+                self._slots[event.slot] = Slot(
+                    job=event.job,
+                    program=event.program.hex(),
+                    strategy=event.strategy,
+                    purpose=event.purpose,
+                    note=event.note,
+                    phase="starting",
+                )
+            case Progressed():
+                seen = structs.asdict(event.progress)
+                for name, value in seen.items():
+                    setattr(self._slots[event.slot], name, value)
+            case Finished():
+                self._slots[event.slot] = Slot()
+                self._runs += 1
+            case Judged():
+                self._judged += 1
+                self._kept += event.verdict == "keep"
+                self._last = f"{event.verdict}: {event.note} ({event.reason})"
+            case ChampionChanged():
+                self._champion = event.program
+            case Paused():
+                self._paused = event.paused
+
+    def finishing(self) -> None:
+        """The node was told to end after what is in flight."""
+        self._finishing = True
+
+    def answer(self) -> dict[str, Any]:
+        """The picture as plain JSON values; counts are of this start of the node."""
+        return {
+            "pid": os.getpid(),
+            "task": self._task,
+            "metric": self._metric,
+            "up_s": round(time.time() - self._started),
+            "paused": self._paused,
+            "finishing": self._finishing,
+            "champion": self._champion.hex(),
+            "runs": self._runs,
+            "judged": self._judged,
+            "kept": self._kept,
+            "last_verdict": self._last,
+            "slots": [structs.asdict(slot) for slot in self._slots],
+        }
