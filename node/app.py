@@ -15,7 +15,7 @@ from typing import Any
 import trio
 from msgspec import Struct
 
-from gossip.identity import Identity, friendly_name, peer_id
+from gossip.identity import Identity
 from gossip.ledger import Ledger
 from node.config import Settings
 from node.control import Answers, serve
@@ -241,7 +241,7 @@ class _Session:
         unit = "reference-seconds" if machine.backend == "cpu" else "seconds"
         budget = f"{facts.budget_ms / 1000:g} {unit}" if facts.budget_ms else "set by the program"
         return [
-            f"node     {friendly_name(node.identity.public)}  ({peer_id(node.identity.public)})",
+            f"node     {node.identity.name}  ({node.identity.peer_id})",
             f"task     {facts.name}: {facts.metric}, {DIRECTIONS[facts.direction]};"
             f" budget {budget}; scored by the {facts.scored_by}",
             f"machine  {machine.device}, {node.executor.slots} experiments at once,"

@@ -5,7 +5,6 @@ also notice a home that was copied; `config.toml` belongs to `node.config`.
 """
 
 import contextlib
-import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -14,11 +13,14 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from gossip.disk import home_error, make_folder, sync
 from skep.errors import HomeError, HomeInUse
 from skep.ports import TaskFacts
 
 FREE_MIN_BYTES = 256 * 2**20
 """A node does not start with less: a database page or a checkpoint must always fit."""
+
+FACTS_FILE = "facts.json"
 
 
 class Home(Struct, frozen=True):
@@ -90,18 +92,22 @@ def hold(root: Path) -> Iterator[Home]:
         HomeError: it is not a folder, cannot be written, or its disk is full.
     """
     home = Home(root)
-    with _explained(root):
-        for folder in (root, home.feed, home.runs, home.tasks, home.cache):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if root.exists() and not root.is_dir():
+        raise HomeError(f"{root} is not a folder", "Move it away, or set SKEP_HOME to another one")
+    for folder in (root, home.feed, home.runs, home.tasks, home.cache):
+        make_folder(folder)
+    try:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         handle = os.open(home.lock, flags, 0o600)
+    except OSError as error:
+        raise home_error(home.lock, error) from error
     try:
         _lock(home, handle)
         free = free_bytes(root)
         if free < FREE_MIN_BYTES:
             raise HomeError(
                 f"the disk of {root} is full ({free // 2**20} MiB free)",
-                f"Free at least {FREE_MIN_BYTES // 2**20} MiB, or point SKEP_HOME elsewhere.",
+                f"Free at least {FREE_MIN_BYTES // 2**20} MiB, or set SKEP_HOME to another disk",
             )
         yield home
     finally:
@@ -111,15 +117,16 @@ def hold(root: Path) -> Iterator[Home]:
 def _lock(home: Home, handle: int) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
     except BlockingIOError as error:
         holder = os.pread(handle, 20, 0).decode(errors="replace").strip()
         raise HomeInUse(
             f"a node is already running on {home.root} (pid {holder or 'unknown'})",
-            "See it with `skep status`, or give this one another SKEP_HOME.",
+            "Look at it with `skep status`, or set SKEP_HOME to another folder",
         ) from error
-    with _explained(home.root):
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        raise home_error(home.lock, error) from error
 
 
 def free_bytes(folder: Path) -> int:
@@ -129,18 +136,22 @@ def free_bytes(folder: Path) -> int:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Replace a file so that readers see the old text or the new one, never half of it.
+    """Replace a file so that readers, and a power cut, leave the old text or the new one.
 
     Raises:
         HomeError: it cannot be written.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with _explained(path.parent):
-            part.write_text(text, encoding="utf-8")
-            part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        with part.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            sync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise home_error(path, error) from error
 
 
 def remember_task(home: Home, facts: TaskFacts) -> None:
@@ -150,49 +161,24 @@ def remember_task(home: Home, facts: TaskFacts) -> None:
         HomeError: the home cannot be written.
     """
     folder = home.task_folder(facts.id)
-    with _explained(home.root):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomic(folder / "facts.json", msgspec.json.encode(facts).decode())
+    make_folder(folder)
+    write_atomic(folder / FACTS_FILE, msgspec.json.encode(facts).decode())
 
 
 def known_tasks(home: Home) -> list[TaskFacts]:
-    """Facts of every task this home ever worked on, in no particular order.
+    """Facts of every task this home ever worked on, the one it joined last first.
 
     Raises:
         HomeError: a file of facts does not read back.
     """
-    found = []
-    for path in sorted(home.tasks.glob("*/facts.json")):
+    dated: list[tuple[int, TaskFacts]] = []
+    for path in home.tasks.glob(f"*/{FACTS_FILE}"):
         try:
-            found.append(msgspec.json.decode(path.read_bytes(), type=TaskFacts))
+            facts = msgspec.json.decode(path.read_bytes(), type=TaskFacts)
+            dated.append((path.stat().st_mtime_ns, facts))
         except (OSError, msgspec.MsgspecError) as error:
             raise HomeError(
                 f"{path} does not read back ({error})",
-                "Delete it; the next `skep join` of that task writes it anew.",
+                "Delete it; the next `skep join` with that task writes it anew",
             ) from error
-    return found
-
-
-@contextlib.contextmanager
-def _explained(root: Path) -> Iterator[None]:
-    """Turn what the operating system says about a home into one line with advice."""
-    try:
-        yield
-    except OSError as error:
-        elsewhere = "or point SKEP_HOME at a folder that you can write."
-        match error.errno:
-            case errno.ENOTDIR | errno.EEXIST:
-                raise HomeError(f"{root} is not a folder", f"Move it away, {elsewhere}") from error
-            case errno.EACCES | errno.EPERM | errno.EROFS:
-                raise HomeError(
-                    f"{root} cannot be written", f"Check its mode, {elsewhere}"
-                ) from error
-            case errno.ENOSPC | errno.EDQUOT:
-                raise HomeError(
-                    f"the disk of {root} is full", f"Free some space, {elsewhere}"
-                ) from error
-            case _:
-                reason = error.strerror or str(error)
-                raise HomeError(
-                    f"{root} cannot be used ({reason})", f"Mend that, {elsewhere}"
-                ) from error
+    return [facts for _, facts in sorted(dated, key=lambda pair: pair[0], reverse=True)]

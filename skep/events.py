@@ -11,6 +11,7 @@ from skep.ports import Progress
 from skep.records import Run
 
 Purpose = Literal["baseline", "screen", "rerun"]
+Verdict = Literal["keep", "discard", "crash"]
 
 
 class Started(Struct, frozen=True, kw_only=True):
@@ -54,7 +55,7 @@ class Judged(Struct, frozen=True, kw_only=True):
 
     program: bytes
     number: int
-    verdict: Literal["keep", "discard", "crash"]
+    verdict: Verdict
     reason: str
     note: str
     effect: float | None

@@ -1,0 +1,209 @@
+"""What a node knows of its own task: its runs, what they support, and what follows for a job.
+
+The notebook is rebuilt from the ledger at every start and then kept up run by run. It starts
+nothing and decides nothing: the rules are `node.plan`'s, the statistics `skep.evidence`'s.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+
+from msgspec.structs import replace
+
+from gossip.jobs import Job
+from gossip.ledger import Ledger
+from node.experiment import Bench, Parent, checkpoint_path, printable, value_of
+from node.plan import Repeat
+from skep.errors import PatchError
+from skep.evidence import Fold, Research
+from skep.patch import apply
+from skep.ports import Proposal, Trial, View
+from skep.records import Run, program_id
+from skep.tier import tier
+
+PRUNE_LOOKBACK = 200
+"""Runs whose checkpoints are looked at when tidying; older ones were tidied before."""
+
+
+class Notebook:
+    """Own runs of one task on one tier, with everything derived from them.
+
+    Args:
+        ledger: open ledger of this node.
+        bench: task, executor and folder for runs.
+        author: 32-byte public key; makes the seeds of this node its own.
+    """
+
+    def __init__(self, ledger: Ledger, bench: Bench, author: bytes) -> None:
+        self._ledger = ledger
+        self._bench = bench
+        self._author = author
+        self._runs: list[tuple[bytes, Run]] = []
+        self._fold = Fold(
+            start=program_id(bench.task.seed_program),
+            direction=bench.task.direction,
+            sigma_prior=bench.task.sigma,
+        )
+        self.research: Research = self._fold.snapshot()
+        here = tier(bench.executor.environment)
+        for run_id, run in ledger.runs(bench.task.id):
+            if tier(run.environment) == here:
+                self.take_in(run_id, run)
+
+    def take_in(self, run_id: bytes, run: Run) -> None:
+        """Add a run that is in the ledger."""
+        self._runs.append((run_id, run))
+        self._fold.add(run_id, run)
+        self.research = self._fold.snapshot()
+
+    # Jobs
+
+    def repetition(self, action: Repeat, others: Collection[Job]) -> Job:
+        """A baseline run of the champion, or a re-run of a candidate as it was first proposed."""
+        first = self._first_run(action.program)
+        baseline = action.purpose == "baseline"
+        return Job(
+            task=self._bench.task.id,
+            program=action.program,
+            parent=first.parent if first else None,
+            edits=first.edits if first else (),
+            strategy="baseline" if baseline or first is None else first.strategy,
+            seed=self.fresh_seed(action.program, others),
+            purpose=action.purpose,
+            note="" if baseline or first is None else first.note,
+        )
+
+    def screening(self, proposal: Proposal, others: Collection[Job]) -> Job:
+        """The first run of a proposed program, which must be in the ledger already."""
+        program = program_id(proposal.source)
+        return Job(
+            task=self._bench.task.id,
+            program=program,
+            parent=proposal.parent,
+            edits=proposal.edits,
+            strategy=proposal.strategy,
+            seed=self.fresh_seed(program, others),
+            purpose="screen",
+            note=printable(proposal.note),
+        )
+
+    def reseeded(self, job: Job, others: Collection[Job]) -> Job:
+        """The same job with a seed that neither ran nor is about to."""
+        return replace(job, seed=self.fresh_seed(job.program, [job, *others]))
+
+    def fresh_seed(self, program: bytes, others: Collection[Job]) -> int:
+        """The next of this node's seeds for a program; no (program, seed) ever runs twice.
+
+        Args:
+            program: content id.
+            others: jobs queued or running, whose seeds are taken.
+        """
+        used = {run.seed for _, run in self._runs if run.program == program}
+        used |= {job.seed for job in others if job.program == program}
+        number = 0
+        while True:
+            mixed = hashlib.sha256(self._author + program + number.to_bytes(4, "big")).digest()
+            seed = int.from_bytes(mixed[:4], "big")
+            if seed not in used:
+                return seed
+            number += 1
+
+    def still_matters(self, job: Job) -> bool:
+        """Whether a job that was left waiting can still tell anything new."""
+        if any(run.program == job.program and run.seed == job.seed for _, run in self._runs):
+            return False
+        known = self.research.candidates.get(job.program)
+        if job.purpose == "baseline":
+            return job.program == self.research.champion
+        if job.purpose == "rerun":
+            return known is not None and known.stage == "open"
+        return known is None
+
+    def lost_programs(self) -> Iterator[str]:
+        """Programs that runs speak of but the ledger has not, rebuilt from their edits.
+
+        The feed holds every edit, so a lost database costs no program whose parents are known.
+        The caller stores each one before it asks for the next.
+        """
+        for _, run in self._runs:
+            known = self._ledger.programs()
+            if run.program in known or run.parent is None or run.parent not in known:
+                continue
+            with suppress(PatchError):
+                source = apply(self._ledger.program(run.parent), run.edits)
+                if program_id(source) == run.program:
+                    yield source
+
+    # What strategies and comparisons are given
+
+    def view(self, flying: Collection[Job], attempt: int) -> View:
+        """Snapshot for one decision of a strategy.
+
+        Args:
+            flying: jobs queued or running.
+            attempt: counts decisions on the same state, so that each gets its own randomness.
+        """
+        research = self.research
+        pending = [job.program for job in flying if job.purpose == "screen"]
+        counts = (len(self._runs), len(pending), attempt)
+        mixed = self._author + b"".join(count.to_bytes(4, "big") for count in counts)
+        return View(
+            task=self._bench.task,
+            champion=research.champion,
+            champion_source=self._ledger.program(research.champion),
+            trials=self._trials(),
+            pending=tuple(self._ledger.program(program) for program in pending),
+            fingerprints=frozenset(p.fingerprint for p in self._ledger.programs().values()),
+            sigma=research.noise.sigma,
+            seed=int.from_bytes(hashlib.sha256(mixed).digest()[:8], "big"),
+        )
+
+    def parents(self, job: Job) -> list[Parent]:
+        """Runs of what a candidate is compared with whose checkpoints are kept, latest last."""
+        program = job.parent if job.purpose == "screen" else self.research.champion
+        if program is None or self._bench.task.scored_by == "program":
+            return []
+        screen = None if program == self.research.start else self._first_run(program)
+        source = self._ledger.program(program)
+        found = [
+            Parent(run_id, source, checkpoint_path(self._bench, run))
+            for run_id, run in self._runs
+            if run.program == program and run.status == "done" and run is not screen
+        ]
+        return [parent for parent in found if parent.checkpoint.exists()]
+
+    def note_of(self, program: bytes) -> str:
+        """What its author said about a program."""
+        first = self._first_run(program)
+        return first.note if first else ""
+
+    def prune(self, flying: Collection[Job]) -> None:
+        """Delete the checkpoints that no comparison can need any more."""
+        research = self.research
+        needed = {research.champion, *(job.program for job in flying)}
+        needed |= {job.parent for job in flying if job.parent is not None}
+        needed |= {c.program for c in research.candidates.values() if c.stage == "open"}
+        for _, run in self._runs[-PRUNE_LOOKBACK:]:
+            if run.program not in needed:
+                checkpoint_path(self._bench, run).unlink(missing_ok=True)
+
+    def _first_run(self, program: bytes) -> Run | None:
+        return next((run for _, run in self._runs if run.program == program), None)
+
+    def _trials(self) -> tuple[Trial, ...]:
+        seen: dict[bytes, tuple[list[float], int]] = {}
+        for _, run in self._runs:
+            values, failed = seen.get(run.program, ([], 0))
+            value = value_of(run)
+            if value is not None:
+                values.append(value)
+            seen[run.program] = values, failed + (run.status not in ("done", "void"))
+        return tuple(
+            Trial(
+                program=program,
+                source=self._ledger.program(program),
+                values=tuple(values),
+                failed=failed,
+            )
+            for program, (values, failed) in seen.items()
+        )
