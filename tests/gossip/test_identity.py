@@ -14,7 +14,7 @@ from gossip.identity import Identity, friendly_name, parse_peer_id, peer_id, ver
 from skep.errors import ConfigError, HomeError
 
 KEY = Identity(bytes(range(32)))
-PEER_ID = "12D3KooWA5zR9EeuwrwsfuiCMgLL1i6P1n3Yzb61m9jphsbeMeEJ"
+PEER_ID = "12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB"
 
 _LIBP2P_READS = """
 import sys
@@ -38,7 +38,7 @@ def test_libp2p_reads_the_key_file_and_computes_the_same_peer_id(tmp_path: Path)
 
 def test_a_fixed_seed_has_a_fixed_name() -> None:
     assert KEY.peer_id == PEER_ID
-    assert KEY.name == "NAME"
+    assert KEY.name == "elder-bloom-dBfeSB"
 
 
 def test_a_new_key_is_private_and_stays_the_same(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_damaged_key_is_refused(tmp_path: Path, position: int) -> None:
 
 def test_a_home_that_is_a_file_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
-    with pytest.raises(HomeError, match="Cannot use .*: Not a directory"):
+    with pytest.raises(HomeError, match=r"Cannot use .*: Not a directory"):
         Identity.load(tmp_path / "home")
 
 

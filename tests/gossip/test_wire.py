@@ -199,7 +199,7 @@ BROKEN_ENVELOPES = [
 
 @pytest.mark.parametrize("fields", BROKEN_ENVELOPES)
 def test_an_envelope_out_of_range_is_refused(fields: dict[str, Any]) -> None:
-    with pytest.raises(RecordError, match="breaks a rule|many|bytes"):
+    with pytest.raises(RecordError):
         encode(make_record(**fields))
 
 
