@@ -1,16 +1,16 @@
 """The ledger: everything durable that a node says, knows of programs, and has yet to run.
 
-`LedgerView` reads; `Ledger` also writes. What is written goes to the own feed first and to the
-database second, and is acknowledged when both are on the medium. Whoever waits meanwhile shares
-the next pair of syncs (group commit). At the start the two are made equal, so that what either of
-them lost in a crash, a restore or a deletion comes back from the other.
+Reading is `gossip.view`; this is opening and writing. What is written goes to the own feed first
+and to the database second, and is acknowledged when both are on the medium. Whoever waits meanwhile
+shares the next pair of syncs (group commit). At the start the two are made equal, so that what
+either of them lost in a crash, a restore or a deletion comes back from the other.
 
 No verdicts are kept here: they are folds over `runs`.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import overload
 
@@ -30,7 +30,8 @@ from gossip.store import (
     keep_program,
     keep_record,
 )
-from gossip.wire import ID_BYTES, SIGNATURE_BYTES, decode, encode
+from gossip.view import LedgerView
+from gossip.wire import SIGNATURE_BYTES, decode, encode
 from skep.errors import RecordError, StoreCorrupt
 from skep.records import RECORD_VERSION, Record, Run, SignedRecord, program_id, record_id
 
@@ -39,84 +40,6 @@ FEED_FOLDER = "feed"
 
 _CATCH_UP_RECORDS = 1000
 """Records of one transaction when the database is filled from the feed."""
-
-
-class LedgerView:
-    """Reading. What is asked for is loaded from the database once and kept in memory.
-
-    Attributes:
-        me: public key whose home this is; empty in a home that no node has used yet.
-    """
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-        self.me = reader.author() or b""
-        self._loaded: dict[bytes, dict[bytes, tuple[bytes, Run]]] = {}
-
-    def record(self, content_id: bytes) -> SignedRecord:
-        """A record by its id.
-
-        Raises:
-            KeyError: there is none.
-        """
-        found = self._reader.record(content_id)
-        if found is None:
-            raise KeyError(content_id.hex())
-        return found
-
-    def find(self, prefix: str) -> list[bytes]:
-        """Ids of all records and programs whose hexadecimal form starts with `prefix`.
-
-        A prefix that is not hexadecimal, or longer than an id, is that of nothing.
-        """
-        digits = ID_BYTES * 2
-        try:
-            low, high = (bytes.fromhex(prefix.ljust(digits, fill)) for fill in "0f")
-        except ValueError:
-            return []
-        return self._reader.matching(low, high) if len(low) == ID_BYTES else []
-
-    def runs(self, task: bytes, author: bytes | None = None) -> list[tuple[bytes, Run]]:
-        """Runs of one author (this node, if none is given) with their record ids, oldest first."""
-        wanted = self.me if author is None else author
-        return [(one, run) for one, (by, run) in self._runs(task).items() if by == wanted]
-
-    def all_runs(self, task: bytes) -> list[tuple[bytes, bytes, Run]]:
-        """Runs of everybody as (record id, author, run), in the order they arrived here."""
-        return [(one, author, run) for one, (author, run) in self._runs(task).items()]
-
-    def program(self, content_id: bytes) -> str:
-        """Source of a program.
-
-        Raises:
-            KeyError: it is not known here.
-        """
-        return self._programs[content_id].source
-
-    def programs(self) -> Mapping[bytes, Program]:
-        """All programs known here by content id, oldest first."""
-        return self._programs
-
-    def jobs(self) -> list[Job]:
-        """All jobs, in the order they were queued."""
-        return list(self._jobs.values())
-
-    @cached_property
-    def _programs(self) -> dict[bytes, Program]:
-        return self._reader.programs()
-
-    @cached_property
-    def _jobs(self) -> dict[str, Job]:
-        return {job.name: job for job in self._reader.jobs()}
-
-    def _runs(self, task: bytes) -> dict[bytes, tuple[bytes, Run]]:
-        if task not in self._loaded:
-            self._loaded[task] = dict(map(_entry, self._reader.runs(task)))
-        return self._loaded[task]
-
-
-def _entry(signed: SignedRecord) -> tuple[bytes, tuple[bytes, Run]]:
-    return signed.id, (signed.record.author, signed.record.payload)
 
 
 class _Change:
@@ -362,8 +285,7 @@ class Ledger(LedgerView):
         for change in batch:
             if change.signed is not None and change.error is None:
                 record = change.signed.record
-                if record.task in self._loaded:
-                    self._loaded[record.task].update([_entry(change.signed)])
+                self._hold(change.signed)
                 self._jobs.pop(job_of(record.task, record.payload), None)
 
 

@@ -20,6 +20,7 @@ from skep.errors import ConfigError
 CONFIG_NAME = "config.toml"
 DEVICE = r"^(auto|cpu|mps|cuda(:[0-9]{1,2})?)$"
 YEAR_MINUTES = 366 * 24 * 60
+MONTH_SECONDS = 30 * 24 * 3600
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,7 +44,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     solo: bool = False
     experiments: Annotated[int, Meta(ge=1)] | None = None
     minutes: Annotated[float, Meta(gt=0, le=YEAR_MINUTES)] | None = None
-    budget: Annotated[float, Meta(ge=0.5, le=86_400)] | None = None
+    budget: Annotated[float, Meta(gt=0, le=MONTH_SECONDS)] | None = None
     jobs: Annotated[int, Meta(ge=1, le=256)] | None = None
     device: Annotated[str, Meta(pattern=DEVICE)] = "auto"
     program: Path | None = None

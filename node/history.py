@@ -12,7 +12,7 @@ from typing import Literal
 from msgspec import Struct
 
 from node.experiment import value_of
-from skep.evidence import Candidate, Research, research
+from skep.evidence import Candidate, Noise, Research, research
 from skep.ports import TaskFacts
 from skep.records import Edit, Run, SetConstant, program_id
 from skep.tier import tier
@@ -41,7 +41,8 @@ class Experiment(Struct, frozen=True, kw_only=True):
         value: mean score on the pinned draw, in units of the metric; None without a finished run.
         delta: child - parent by the evidence that there is (re-runs, else the screening run),
             in units of the metric, as measured.
-        sigmas: the same in noise floors; negative is better, whatever the metric's direction.
+        sigmas: the same in noise floors, as verdicts use them: the upper limit of sigma for
+            re-runs, the best estimate for a screen; negative is better, whatever the direction.
         e: e-value of the re-runs.
         seconds: wall-clock time of all its runs, scoring included.
         memory_gib: highest peak memory.
@@ -115,7 +116,7 @@ def history(runs: Iterable[tuple[bytes, Run]], task: TaskFacts, source: Source) 
     sign = -1 if task.direction == "max" else 1
     for number, candidate in enumerate(found.candidates.values(), 1):
         own = by_program[candidate.program]
-        rows.append(_row(number, candidate, own, sign, found.noise.sigma, source))
+        rows.append(_row(number, candidate, own, sign, found.noise, source))
     return History(task=task, tier=here, research=found, experiments=tuple(rows))
 
 
@@ -143,16 +144,19 @@ def _row(
     candidate: Candidate,
     runs: Sequence[tuple[bytes, Run]],
     sign: int,
-    sigma: float,
+    noise: Noise,
     source: Source,
 ) -> Experiment:
-    effect = candidate.effect if candidate.effect is not None else candidate.delta
+    first = next((run for _, run in runs if run.status == "done"), runs[0][1])
+    screened = candidate.effect is None
+    effect = candidate.delta if screened else candidate.effect
+    sigma = noise.sigma if screened else noise.upper
     return Experiment(
         number=number,
         program=candidate.program,
         parent=candidate.parent,
         strategy=candidate.strategy,
-        description=describe(runs[0][1], source),
+        description=describe(first, source),
         verdict=VERDICTS.get(candidate.stage, "pending"),
         reason=candidate.reason,
         runs=tuple(run_id for run_id, _ in runs),

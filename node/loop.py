@@ -21,9 +21,9 @@ from skep.errors import SkepError, TrainerFault
 from skep.events import ChampionChanged, Event, Finished, Judged, Progressed, Said, Started, Verdict
 from skep.evidence import Candidate, Research
 from skep.evidence.research import SETTLED, Stage
-from skep.patch import fingerprint
 from skep.ports import Outcome, Progress, Proposal, Strategy
 from skep.records import Run
+from skep.source import fingerprint
 
 BASELINE_FAILURES_MAX = 3
 FAULTS_MAX = 3

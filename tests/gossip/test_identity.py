@@ -31,7 +31,8 @@ print(ID.from_pubkey(public))
 
 def test_libp2p_reads_the_key_file_and_computes_the_same_peer_id(tmp_path: Path) -> None:
     identity = Identity.load(tmp_path)
-    command = [sys.executable, "-W", "ignore", "-c", _LIBP2P_READS, tmp_path / "identity.key"]
+    command = [sys.executable, "-W", "ignore", "-c", _LIBP2P_READS]
+    command.append(str(tmp_path / "identity.key"))
     answer = subprocess.run(command, check=True, capture_output=True, text=True)
     assert answer.stdout.strip() == identity.peer_id
 

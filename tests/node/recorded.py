@@ -1,25 +1,28 @@
 """Invented searches as a node would have recorded them, for tests of what people see.
 
-`search` plays the one-machine rule against edits of known worth, so that histories have baselines,
-screens, re-runs, keeps, discards and crashes in a believable order, equal for equal arguments.
+A `Recording` plays the one-machine rule against edits of known worth, so that histories have
+baselines, screens, re-runs, keeps, discards and crashes in a believable order, equal for equal
+arguments.
 """
 
+import itertools
+import json
 import random
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+import re
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from gossip.identity import Identity
+from gossip.jobs import job_of
 from gossip.ledger import Ledger
 from node.home import Home, remember_task
 from skep.evidence import Fold
 from skep.evidence.research import BASELINES_MIN
-from skep.patch import fingerprint
 from skep.ports import TaskFacts
-from skep.records import Edit, Rescore, Run, Score, SetConstant, Status, program_id
+from skep.records import Edit, Hunk, Rescore, Run, Score, SetConstant, Status, program_id
 from tests.factories import make_run
 
 SEED_PROGRAM = """DEPTH = 3
@@ -42,6 +45,12 @@ STORIES = TaskFacts(
     seed_program=SEED_PROGRAM,
 )
 
+TASK_TOML = """name = "quick"
+metric = "score"
+direction = "max"
+sigma = 0.02
+"""
+
 TIME_MS = 1_790_000_000_000
 
 
@@ -62,56 +71,78 @@ def setting(name: str, value: float, worth: float) -> Idea:
 class Recording:
     """A search in the making: runs in feed order, with their programs."""
 
-    def __init__(self, task: TaskFacts, level: float, noise: float, seed: int) -> None:
+    def __init__(
+        self, task: TaskFacts = STORIES, *, level: float = 2.3, noise: float = 0.012, seed: int = 1
+    ) -> None:
+        start = program_id(task.seed_program)
         self.task = task
         self.runs: list[tuple[bytes, Run]] = []
-        self.sources = {program_id(task.seed_program): task.seed_program}
-        self._levels = {program_id(task.seed_program): level}
+        self.sources = {start: task.seed_program}
+        self._levels = {start: level}
         self._noise = noise
-        self._rng = random.Random(seed)  # noqa: S311 - an invented search
-        sign = task.direction
-        self._fold = Fold(
-            start=program_id(task.seed_program), direction=sign, sigma_prior=task.sigma
-        )
+        self._rng = random.Random(seed)  # an invented search
+        self._fold = Fold(start=start, direction=task.direction, sigma_prior=task.sigma)
         for _ in range(BASELINES_MIN):
-            self._run(self._fold.champion, strategy="baseline", parent=None, edits=())
+            self._run(start, strategy="baseline")
 
     def try_out(self, idea: Idea) -> bytes:
         """Screen an idea on the champion and re-run it until it has its verdict."""
         champion = self._fold.champion
-        source = f"{self.sources[champion]}# {idea.note or idea.edits}\n"
+        source = _edited(self.sources[champion], idea)
         program = program_id(source)
         self.sources[program] = source
         self._levels[program] = self._levels[champion] + idea.worth
-        made = {"strategy": "tune", "parent": champion, "edits": idea.edits, "note": idea.note}
-        self._run(program, **made, status=idea.status)
+        made: dict[str, Any] = {
+            "strategy": "tune",
+            "parent": champion,
+            "edits": idea.edits,
+            "note": idea.note,
+            "status": idea.status,
+        }
+        self._run(program, **made)
         while (found := self._fold.candidates[program]).stage == "open":
+            draw = found.draw or self._draw()
             if found.missing:
-                self._run(champion, draws=(found.draw or 1,), strategy="baseline")
+                self._run(champion, draw, strategy="baseline")
             else:
-                self._run(program, draws=(found.draw or self._draw(),), **made)
+                self._run(program, draw, **made)
         return program
+
+    async def write(self, home: Path) -> None:
+        """Record everything in a home, as a node would have."""
+        place, identity = Home(home), Identity.load(home)
+        ids: dict[bytes, bytes] = {}
+        times = itertools.count(TIME_MS, 25_000)
+        swarm = bytes(32)
+        clock = times.__next__
+        async with Ledger.open(home, identity, swarm=swarm, clock=clock) as ledger:
+            for source in self.sources.values():
+                await ledger.add_program(source, program_id(source))
+            for invented, run in self.runs:
+                rescored = tuple(replace(row, run=ids[row.run]) for row in run.rescored)
+                signed = await ledger.publish(replace(run, rescored=rescored), self.task.id)
+                ids[invented] = signed.id
+                leave_folder(place.runs / job_of(self.task.id, run), run)
+        remember_task(place, self.task)
 
     def _draw(self) -> int:
         return self._rng.getrandbits(40) + 1
 
-    def _run(self, program: bytes, *, draws: tuple[int, ...] = (), **fields: object) -> None:
-        level, status = self._levels[program], fields.get("status", "done")
-        own = draws or (self._draw(),)
-        rescored = ()
-        if status == "done" and fields["strategy"] != "baseline":
-            rescored = tuple(
-                Rescore(run_id, own[0], "dev", self._around(self._levels[self._fold.champion]))
-                for run_id in self._fold.snapshot().baselines[-6:]
-            )
-        scores = tuple(Score(draw, "dev", self._around(level)) for draw in (0, *own))
+    def _run(self, program: bytes, draw: int = 0, **fields: Any) -> None:
+        level, finished = self._levels[program], fields.get("status", "done") == "done"
+        own = draw or self._draw()
+        baselines = self._fold.snapshot().baselines[-6:]
+        compared = baselines if finished and program != self._fold.champion else ()
+        scores = tuple(Score(one, "dev", self._around(level)) for one in (0, own))
+        parents = self._levels[self._fold.champion]
+        rescored = tuple(Rescore(one, own, "dev", self._around(parents)) for one in compared)
         run = replace(
             make_run("", **fields),
             program=program,
             seed=len(self.runs),
-            scores=scores if status == "done" else (),
+            scores=scores if finished else (),
             rescored=rescored,
-            weights=bytes(32) if status == "done" else None,
+            weights=bytes(32) if finished else None,
         )
         run_id = len(self.runs).to_bytes(2, "big").ljust(32, b"r")
         self.runs.append((run_id, run))
@@ -119,3 +150,30 @@ class Recording:
 
     def _around(self, level: float) -> int:
         return round((level + self._rng.gauss(0, self._noise)) * 1e6)
+
+
+def small_search() -> Recording:
+    """Three baselines and four ideas: one is kept, two are discarded, one crashes."""
+    recording = Recording()
+    recording.try_out(setting("LR", 0.012, worth=-0.15))
+    recording.try_out(setting("DEPTH", 9, worth=+0.08))
+    recording.try_out(Idea((SetConstant("LR", 50.0),), 0.0, "loss is not finite", status="nan"))
+    recording.try_out(Idea((Hunk(6, "", "# nothing\n"),), +0.05, "say nothing in a comment"))
+    return recording
+
+
+def _edited(source: str, idea: Idea) -> str:
+    for edit in idea.edits:
+        if isinstance(edit, SetConstant):
+            source = re.sub(rf"(?m)^{edit.name} = \S+", f"{edit.name} = {edit.value!r}", source)
+        else:
+            lines = source.splitlines(keepends=True)
+            source = "".join([*lines[: edit.line - 1], edit.after, *lines[edit.line - 1 :]])
+    return source
+
+
+def leave_folder(folder: Path, run: Run) -> None:
+    """What a node leaves of a run outside the ledger."""
+    folder.mkdir(parents=True)
+    (folder / "curve.json").write_text(json.dumps([[step, 7 / (step + 1)] for step in range(9)]))
+    (folder / "log.txt").write_text(f"seed {run.seed}\n\x1b[31mred\x07 alert\nlast line\n")

@@ -1,0 +1,117 @@
+"""The command line: one App whose commands are loaded only when they are called.
+
+`skep --help` has to answer before anything heavy is imported; so the commands stand here by name,
+and each module of this package is imported by the one command that needs it. Whatever a user can
+cause ends in one line on stderr: exit 1, or 2 for a command line that makes no sense.
+"""
+
+import errno
+import itertools
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError, Group
+
+from skep import __version__
+from skep.errors import SkepError
+
+EXIT_ERROR = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+EXIT_PIPE_CLOSED = 141
+
+RESEARCH = Group("Research", sort_key=1)
+RESULTS = Group("Results", sort_key=2)
+SETUP = Group("Setup", sort_key=3)
+
+
+def make_app() -> App:
+    """The App with all commands, none of them imported yet."""
+    app = App(
+        name="skep",
+        help="Autonomous machine-learning research on your own machine.",
+        help_epilogue=(
+            "Ids can be shortened to 4 or more digits. Everything durable lies in SKEP_HOME; "
+            "`skep config paths` says where."
+        ),
+        help_format="plaintext",
+        version=f"skep {__version__}",
+        group_commands=SETUP,
+        backend="trio",
+    )
+
+    order = itertools.count()
+
+    def add(name: str, where: str, group: Group, text: str) -> None:
+        path = f"node.cli.{where}"
+        app.command(path, name=name, group=group, help=text, sort_key=next(order))
+
+    add("join", "join:join", RESEARCH, "Start researching.")
+    add("status", "control:status", RESEARCH, "What the node is doing.")
+    add("pause", "control:pause", RESEARCH, "Stop all experiments until `skep resume`.")
+    add("resume", "control:resume", RESEARCH, "Go on after `skep pause`.")
+    add("finish", "control:finish", RESEARCH, "End the node when the experiments in flight end.")
+    add("runs", "results:runs", RESULTS, "Every experiment, one line each.")
+    add("best", "results:best", RESULTS, "The champion: the best program that was reproduced.")
+    add("lineage", "results:lineage", RESULTS, "The kept edits that lead to the champion.")
+    add("show", "show:show", RESULTS, "One experiment or run with every number behind it.")
+    add("diff", "show:diff", RESULTS, "A program against its parent, or against another.")
+    add("plot", "results:plot", RESULTS, "Draw the search on the terminal or as an SVG file.")
+    add("export", "results:export", RESULTS, "Write results.tsv, CSV or JSON.")
+    add("reproduce", "reproduce:reproduce", RESULTS, "Train a run again and compare bit by bit.")
+    add("doctor", "doctor:doctor", SETUP, "Check this machine and the home.")
+
+    task = App(name="task", help="The tasks that can be researched.", group=SETUP)
+    task.command("node.cli.task:list_tasks", name="list", help="Tasks that come with Skep.")
+    task.command("node.cli.task:show", name="show", help="What a task is about.")
+    task.command("node.cli.task:check", name="check", help="Whether a task of your own is right.")
+    config = App(name="config", help="Settings and where things are.", group=SETUP)
+    config.command("node.cli.config:show", name="show", help="Every setting as it counts now.")
+    config.command("node.cli.config:paths", name="paths", help="Where everything lies.")
+    app.command(task)
+    app.command(config)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a sigma gets a question mark, not a traceback.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        code = make_app()(
+            sys.argv[1:] if arguments is None else arguments,
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
+        sys.stdout.flush()
+    except CycloptsError as error:
+        what, _, _ = str(error).partition(" Available commands:")
+        return _complain(what.rstrip("."), "See `skep --help`", EXIT_USAGE)
+    except SkepError as error:
+        return _complain(error.what, error.advice, EXIT_ERROR)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _drop_output()
+        return EXIT_PIPE_CLOSED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO):
+            raise
+        _drop_output()
+        return _complain(f"cannot write the output ({error.strerror})", "", EXIT_ERROR)
+    return code if isinstance(code, int) else 0
+
+
+def _complain(what: str, advice: str, code: int) -> int:
+    lines = f"{what}. {advice}".strip().rstrip(".") + "."
+    print("skep:", " ".join(lines.split()), file=sys.stderr)
+    return code
+
+
+def _drop_output() -> None:
+    """Nobody reads any more; without this the interpreter complains once again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,74 @@
+"""`skep join`: read the settings, open a view, and let the node run until it ends."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from node.cli.output import number, say, short
+from node.config import home_folder, load
+
+if TYPE_CHECKING:
+    from node.app import Summary
+
+EXIT_INTERRUPTED = 130
+
+
+async def join(
+    *,
+    solo: bool | None = None,
+    task: Annotated[str | None, Parameter(negative="")] = None,
+    experiments: int | None = None,
+    minutes: float | None = None,
+    budget: float | None = None,
+    jobs: int | None = None,
+    device: str | None = None,
+    program: Path | None = None,
+) -> int:
+    """Start researching: try edits, keep what this machine reproduces, until told to stop.
+
+    Ctrl-C ends it cleanly; the next start goes on where it was. Every option can be made permanent
+    in the home's config.toml under the same name.
+
+    Args:
+        solo: research alone, without peers.
+        task: name of a task, or path of a folder with one.
+        experiments: stop after this many experiments have their verdict.
+        minutes: stop after this many minutes.
+        budget: training seconds of one experiment, in place of the task's own.
+        jobs: experiments at once; by default what the machine offers.
+        device: auto, cpu, cuda, cuda:N or mps.
+        program: start from this file in place of the task's train.py.
+    """
+    flags = {
+        "solo": solo,
+        "task": task,
+        "experiments": experiments,
+        "minutes": minutes,
+        "budget": budget,
+        "jobs": jobs,
+        "device": device,
+        "program": program,
+    }
+    settings = load(home_folder(), flags)
+    # Loading the node takes longer than telling the user what is wrong with the line.
+    from node.app import run
+    from node.cli.live import view
+
+    with view() as watching:
+        summary = await run(settings, watching.show)
+    if summary is None:
+        return EXIT_INTERRUPTED
+    _conclude(summary)
+    return EXIT_INTERRUPTED if summary.interrupted else 0
+
+
+def _conclude(summary: "Summary") -> None:
+    plural = "" if summary.judged == 1 else "s"
+    say(f"{summary.judged} experiment{plural} judged, {summary.kept} kept, {summary.runs} runs")
+    if summary.best is not None:
+        say(
+            f"champion {short(summary.champion)}: {number(summary.first)} → "
+            f"{number(summary.best)}, reproduced by me"
+        )
+        say("see `skep best`, `skep runs` and `skep plot`")

@@ -1,0 +1,182 @@
+"""What `skep join` shows while it runs: a table of slots on a terminal, else one line per event.
+
+Both views take the node's events and hold nothing but what they show. Programs and their output
+never reach them; notes are one printable line by the time they are in an event.
+"""
+
+import contextlib
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Protocol, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from node.cli.output import duration, number, short
+from node.experiment import value_of
+from skep.events import (
+    ChampionChanged,
+    Event,
+    Finished,
+    Judged,
+    Paused,
+    Progressed,
+    Said,
+    Started,
+)
+from skep.ports import Progress
+
+VERDICTS_SHOWN = 6
+VERDICT_STYLES = {"keep": "bold green", "discard": "dim", "crash": "red"}
+
+
+class View(Protocol):
+    """Somebody who is shown every event."""
+
+    def show(self, event: Event) -> None:
+        """Take note of one event."""
+        ...
+
+
+class Lines:
+    """One line for every finished run, verdict and message; for logs and pipes."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._notes: dict[str, str] = {}
+
+    def show(self, event: Event) -> None:
+        """Print the event's line, if it has one; see `View`."""
+        if isinstance(event, Started):
+            self._notes[event.job] = event.note
+        line = self._line(event)
+        if line:
+            print(line, file=self._out, flush=True)
+
+    def _line(self, event: Event) -> str:
+        match event:
+            case Finished():
+                note = self._notes.pop(event.job, "")
+                return f"run      {_finished(event)}" + (f"  {note}" if note else "")
+            case Judged():
+                return f"verdict  {_verdict(event)}"
+            case ChampionChanged():
+                return f"champion {short(event.program)} replaces {short(event.previous)}"
+            case Paused():
+                return "paused" if event.paused else "resumed"
+            case Said():
+                return event.text
+        return ""
+
+
+class Row:
+    """What one slot is doing."""
+
+    def __init__(self, event: Started) -> None:
+        self.started = event
+        self.progress = Progress(phase="starting")
+
+    def cells(self) -> tuple[str, ...]:
+        """Texts of the slot's row in the table."""
+        now, event = self.progress, self.started
+        steps = f"{now.step}/{now.steps}" if now.steps else ""
+        left = "" if now.left_s is None else duration(now.left_s)
+        loss = "" if now.loss is None else number(now.loss, ".3f")
+        what = event.note or event.purpose
+        return (now.phase, steps, loss, left, event.strategy, f"{short(event.program)} {what}")
+
+
+class Screen:
+    """A table of slots that is drawn over, with the last verdicts and the best so far."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._rows: dict[int, Row] = {}
+        self._verdicts: deque[Judged] = deque(maxlen=VERDICTS_SHOWN)
+        self._judged = self._kept = 0
+        self._champion: bytes | None = None
+        self._scores: dict[bytes, list[float]] = {}
+        self._paused = False
+        self._since = time.monotonic()
+
+    def show(self, event: Event) -> None:
+        """Draw the picture with this event in it; see `View`."""
+        if isinstance(event, Said):
+            self._live.console.print(Text(event.text))
+        self._take(event)
+        self._live.update(self._picture(), refresh=True)
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Started():
+                self._rows[event.slot] = Row(event)
+            case Progressed():
+                if event.slot in self._rows:
+                    self._rows[event.slot].progress = event.progress
+            case Finished():
+                self._rows.pop(event.slot, None)
+                value = value_of(event.run)
+                if value is not None:
+                    self._scores.setdefault(event.run.program, []).append(value)
+                if event.purpose == "baseline":
+                    self._champion = event.run.program
+            case Judged():
+                self._verdicts.append(event)
+                self._judged += 1
+                self._kept += event.verdict == "keep"
+            case ChampionChanged():
+                self._champion = event.program
+            case Paused():
+                self._paused = event.paused
+
+    def _picture(self) -> RenderableType:
+        slots = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+        for name in ("slot", "phase", "step", "loss", "left", "strategy"):
+            slots.add_column(name, no_wrap=True)
+        slots.add_column("experiment", no_wrap=True, overflow="ellipsis", ratio=1)
+        for slot, row in sorted(self._rows.items()):
+            slots.add_row(str(slot), *(Text(cell) for cell in row.cells()))
+        verdicts = [
+            Text(
+                _verdict(event),
+                style=VERDICT_STYLES[event.verdict],
+                no_wrap=True,
+                overflow="ellipsis",
+            )
+            for event in self._verdicts
+        ]
+        return Group(slots, *verdicts, Text(self._summary(), style="bold"))
+
+    def _summary(self) -> str:
+        scores = self._scores.get(self._champion or b"", ())
+        best = f"{sum(scores) / len(scores):.4f} by {short(self._champion)}" if scores else "-"
+        state = "paused" if self._paused else duration(time.monotonic() - self._since)
+        return f"{state}  ·  {self._judged} judged, {self._kept} kept  ·  best so far {best}"
+
+
+@contextlib.contextmanager
+def view(out: TextIO | None = None) -> Iterator[View]:
+    """The view that fits standard output (or `out`), until the node has ended."""
+    out = out or sys.stdout
+    if not out.isatty():
+        yield Lines(out)
+        return
+    console = Console(file=out, highlight=False, markup=False, emoji=False)
+    # Drawn on events only: the refreshing thread of rich would draw behind trio's back.
+    with Live(console=console, auto_refresh=False, transient=False) as live:
+        yield Screen(live)
+
+
+def _finished(event: Finished) -> str:
+    run = event.run
+    result = number(value_of(run), ".6f") if run.status == "done" else f"{run.status}: {run.note}"
+    return f"{short(run.program)}  {event.purpose:<8}  {result}"
+
+
+def _verdict(event: Judged) -> str:
+    note = f"{event.note}  " if event.note else ""
+    return f"#{event.number} {short(event.program)}  {event.verdict:<7}  {note}({event.reason})"

@@ -1,0 +1,198 @@
+"""`skep reproduce`: train a recorded run again, with its seed and step count, and compare.
+
+The same program, seed, steps and platform give the same weights to the last bit; so this is an
+exact check of a record's honesty. It is no evidence for an improvement and is not recorded.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from gossip.jobs import job_of
+from node.cli.output import AsJson, TaskName, emit, number, say, short
+from node.cli.reading import Reading, reading
+from node.cli.show import Ident
+from node.config import Settings, home_folder, load
+from node.experiment import value_of
+from skep.errors import ConfigError
+from skep.ports import Draw, Order, Outcome, Subject, TaskFacts
+from skep.records import MICRO, PINNED_DRAW, Run
+from skep.tier import platform_id
+
+if TYPE_CHECKING:
+    from node.app import Node
+
+EXIT_DIFFERENT = 1
+
+
+class Recorded(Struct, frozen=True):
+    """The run to be reproduced."""
+
+    id: bytes
+    task: bytes
+    run: Run
+    source: str
+
+
+class Comparison(Struct, frozen=True, kw_only=True):
+    """What came of training it again.
+
+    Attributes:
+        status: how the new training ended.
+        reason: why, where it did not end well.
+        same_platform: whether bit-equality was to be expected at all.
+        identical: equal weights; for tasks that score themselves, equal scores.
+        value: the new score on the pinned draw, in units of the metric.
+    """
+
+    status: str
+    reason: str
+    same_platform: bool
+    identical: bool
+    value: float | None
+
+
+async def reproduce(
+    ident: Ident,
+    /,
+    *,
+    task: TaskName = None,
+    device: str | None = None,
+    json: AsJson = False,
+) -> int:
+    """Train a run again with its seed and its steps, and compare the weights bit by bit.
+
+    No node may be running on the home. Exits with 1 if the result differs.
+
+    Args:
+        ident: id of a run, or of a program (its first finished run is taken).
+        task: name or path of the run's task, if it does not come with Skep.
+        device: auto, cpu, cuda, cuda:N or mps.
+        json: print a JSON object.
+    """
+    with reading() as home:
+        recorded = _find(home, ident)
+        known = next((facts for facts in home.tasks if facts.id == recorded.task), None)
+    with tempfile.TemporaryDirectory(prefix="skep-") as folder:
+        settings = _settings(known, Path(folder), task, device)
+        result = await _train_again(settings, recorded)
+    if json:
+        emit(_document(recorded, result))
+    else:
+        _print(recorded, result)
+    return 0 if result.identical else EXIT_DIFFERENT
+
+
+def _find(home: Reading, ident: str) -> Recorded:
+    found = home.resolve(ident)
+    if found in home.ledger.programs():
+        runs = (pair for task in home.tasks for pair in home.ledger.runs(task.id))
+        mine = (run_id for run_id, run in runs if run.program == found and run.status == "done")
+        first = next(mine, None)
+        if first is None:
+            raise ConfigError(
+                f"program {short(found)} has no finished run here", "See `skep runs`."
+            )
+        found = first
+    record = home.ledger.record(found).record
+    if record.payload.status != "done":
+        raise ConfigError(
+            f"run {short(found)} ended with {record.payload.status}", "Choose one that finished."
+        )
+    return Recorded(found, record.task, record.payload, home.source(record.payload.program))
+
+
+def _settings(
+    known: TaskFacts | None, folder: Path, task: str | None, device: str | None
+) -> Settings:
+    """The user's settings, with task, budget and start program as the home last had them.
+
+    Args:
+        known: facts of the run's task, if the home remembers them.
+        folder: an empty folder, for the start program.
+        task, device: flags of the command line.
+    """
+    flags: dict[str, Any] = {"task": task, "device": device, "jobs": 1}
+    if known is not None:
+        from trainer.task import pack_names
+
+        flags["task"] = task or (known.name if known.name in pack_names() else None)
+        flags["budget"] = known.budget_ms / 1000 if known.scored_by == "harness" else None
+        flags["program"] = folder / "train.py"
+        flags["program"].write_text(known.seed_program, encoding="utf-8")
+    return load(home_folder(), flags)
+
+
+async def _train_again(settings: Settings, recorded: Recorded) -> Comparison:
+    # Loading the trainer takes longer than finding the run.
+    from node.app import open_node
+
+    async with open_node(settings, lambda line: None) as node:
+        if node.task.facts.id != recorded.task:
+            raise ConfigError(
+                f"run {short(recorded.id)} belongs to another task than {settings.task}",
+                "Name the one it was made with: --task NAME or PATH.",
+            )
+        run, job = recorded.run, f"{job_of(recorded.task, recorded.run)}-again"
+        folder = node.home.runs / job
+        folder.mkdir(mode=0o700, exist_ok=True)
+        order = Order(
+            job=job,
+            source=recorded.source,
+            seed=run.seed,
+            budget_ms=run.budget_ms,
+            steps=run.steps or None,
+            folder=folder,
+        )
+        outcome = await node.executor.train(0, order, lambda progress: None)
+        value = await _score(node, recorded.source, outcome)
+        here = platform_id(node.executor.environment)
+    if run.scored_by == "program":
+        identical = value is not None and value == value_of(run)
+    else:
+        identical = outcome.weights is not None and outcome.weights == run.weights
+    return Comparison(
+        status=outcome.status,
+        reason=outcome.reason,
+        same_platform=platform_id(run.environment) == here,
+        identical=identical,
+        value=value,
+    )
+
+
+async def _score(node: "Node", source: str, outcome: Outcome) -> float | None:
+    if outcome.own_micro is not None:
+        return outcome.own_micro / MICRO
+    if outcome.checkpoint is None:
+        return None
+    subject = Subject(source, outcome.checkpoint)
+    (scored,) = await node.executor.score(0, [subject], [Draw(PINNED_DRAW)])
+    return None if scored.fault else scored.micro[0] / MICRO
+
+
+def _document(recorded: Recorded, result: Comparison) -> dict[str, Any]:
+    return {
+        "run": recorded.id.hex(),
+        "status": result.status,
+        "reason": result.reason,
+        "identical": result.identical,
+        "same_platform": result.same_platform,
+        "recorded_value": value_of(recorded.run),
+        "value": result.value,
+    }
+
+
+def _print(recorded: Recorded, result: Comparison) -> None:
+    before = value_of(recorded.run)
+    if result.status != "done":
+        say(f"run {short(recorded.id)} did not finish again: {result.status}: {result.reason}")
+    elif result.identical:
+        say(f"run {short(recorded.id)} is bit-identical: {number(before, '.6f')}")
+    else:
+        off = None if before is None or result.value is None else result.value - before
+        numbers = f"{number(before, '.6f')} was recorded, now {number(result.value, '.6f')}"
+        say(f"run {short(recorded.id)} differs: {numbers} ({number(off, '+.6f')})")
+        if not result.same_platform:
+            say("it was made on another platform, where equal bits are not to be expected")

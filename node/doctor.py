@@ -1,0 +1,226 @@
+"""What this machine offers and whether the home is in order, as a list of checks.
+
+Every check looks for itself and changes nothing; none needs a running node, a network or a GPU.
+"""
+
+import contextlib
+import os
+import platform
+import stat
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import psutil
+from msgspec import Struct
+
+from gossip.feeds import FEED_FILE
+from gossip.identity import Identity
+from gossip.store import Reader
+from gossip.view import LedgerView
+from gossip.wire import split_frames
+from node.config import load
+from node.home import FREE_MIN_BYTES, Home, free_bytes, known_tasks
+from skep.errors import SkepError
+
+TORCH_VERSION = "2.13.0"
+"""The build that every node of a swarm should run; see pyproject.toml."""
+
+PYTHON_MIN, PYTHON_END = (3, 11), (3, 14)
+MEMORY_MIN_GIB = 2.0
+FREE_WARN_BYTES = 5 * 2**30
+
+State = Literal["ok", "warn", "bad"]
+
+
+class Check(Struct, frozen=True):
+    """One thing that was looked at.
+
+    Attributes:
+        name: what.
+        state: `ok`, `warn` (works, but worse than it could) or `bad` (a node would not run).
+        finding: what was found, one clause.
+        fix: what to do about it; empty where nothing needs doing.
+    """
+
+    name: str
+    state: State
+    finding: str
+    fix: str = ""
+
+
+def examine(root: Path) -> list[Check]:
+    """All checks, machine first.
+
+    Args:
+        root: the home folder; it need not exist.
+    """
+    machine = [_python(), _torch(), _sandbox(), _cores(), _memory(), _gpu(), _ollama()]
+    return [*machine, _disk(root), _config(root), *_home(root)]
+
+
+def _python() -> Check:
+    found = f"{platform.python_version()} at {sys.executable}"
+    if PYTHON_MIN <= sys.version_info[:2] < PYTHON_END:
+        return Check("python", "ok", found)
+    return Check("python", "bad", found, "Skep needs Python 3.11 to 3.13")
+
+
+def _torch() -> Check:
+    try:
+        found = metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        fix = f"Install it: pip install torch=={TORCH_VERSION}"
+        return Check("torch", "bad", "not installed", fix)
+    if found.split("+")[0] == TORCH_VERSION:
+        return Check("torch", "ok", found)
+    fix = f"Runs are comparable bit by bit with {TORCH_VERSION} only"
+    return Check("torch", "warn", found, fix)
+
+
+def _sandbox() -> Check:
+    from trainer.sandbox import choose
+
+    _, found = choose()
+    if found.strong:
+        kept = "no files, network, processes, environment or privileges of yours inside"
+        return Check("sandbox", "ok", f"{found.backend}: {kept}" + _clause(found.note))
+    return Check(
+        "sandbox",
+        "warn",
+        (found.note or f"{found.backend} is not strong") + "; programs run in your own name",
+        "On Linux install bubblewrap: apt install bubblewrap",
+    )
+
+
+def _clause(note: str) -> str:
+    return f"; {note}" if note else ""
+
+
+def _cores() -> Check:
+    usable = len(psutil.Process().cpu_affinity() or ()) if sys.platform == "linux" else 0
+    count = usable or os.cpu_count() or 1
+    busy = os.getloadavg()[0] / count
+    finding = f"{count} usable, load {os.getloadavg()[0]:.1f}"
+    if busy > 1.0:
+        return Check("cores", "warn", finding, "Other programs slow the experiments down")
+    return Check("cores", "ok", finding)
+
+
+def _memory() -> Check:
+    memory = psutil.virtual_memory()
+    free, total = memory.available / 2**30, memory.total / 2**30
+    finding = f"{free:.1f} of {total:.1f} GiB free"
+    if free < MEMORY_MIN_GIB:
+        fix = f"One experiment may need up to {MEMORY_MIN_GIB:g} GiB: close something"
+        return Check("memory", "warn", finding, fix)
+    return Check("memory", "ok", finding)
+
+
+def _gpu() -> Check:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return Check("gpu", "ok", "no NVIDIA GPU; experiments run on the CPU")
+    try:
+        cards = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        sizes = [pynvml.nvmlDeviceGetMemoryInfo(card).total / 2**30 for card in cards]
+        names = [pynvml.nvmlDeviceGetName(card) for card in cards]
+        driver = pynvml.nvmlSystemGetDriverVersion()
+    except pynvml.NVMLError as error:
+        return Check(
+            "gpu", "warn", f"an NVIDIA GPU that does not answer ({error})", "Run nvidia-smi"
+        )
+    finally:
+        pynvml.nvmlShutdown()
+    found = ", ".join(f"{name} {size:.0f} GiB" for name, size in zip(names, sizes, strict=True))
+    return Check("gpu", "ok", f"{found or 'none'}, driver {driver}")
+
+
+def _disk(root: Path) -> Check:
+    folder = next(path for path in (root, *root.parents) if path.exists())
+    free = free_bytes(folder)
+    finding = f"{free / 2**30:.1f} GiB free at {folder}"
+    if free < FREE_MIN_BYTES:
+        return Check("disk", "bad", finding, "Free some space, or set SKEP_HOME to another disk")
+    if free < FREE_WARN_BYTES:
+        return Check("disk", "warn", finding, "Checkpoints and data of a task need a few GiB")
+    return Check("disk", "ok", finding)
+
+
+def _ollama() -> Check:
+    return Check("llm", "ok", "none is needed")
+
+
+def _config(root: Path) -> Check:
+    try:
+        load(root)
+    except SkepError as error:
+        return Check("config", "bad", error.what, error.advice)
+    return Check(
+        "config", "ok", "config.toml is fine" if (root / "config.toml").exists() else "defaults"
+    )
+
+
+def _home(root: Path) -> Iterator[Check]:
+    home = Home(root)
+    if not root.exists():
+        yield Check("home", "ok", f"{root} is made by the first `skep join`")
+        return
+    yield _home_mode(home)
+    yield _key(home)
+    yield _database(home)
+    yield _feed(home)
+
+
+def _home_mode(home: Home) -> Check:
+    mode = stat.S_IMODE(home.root.stat().st_mode)
+    if not home.root.is_dir():
+        return Check("home", "bad", f"{home.root} is not a folder", "Move it away")
+    if not os.access(home.root, os.W_OK | os.X_OK):
+        return Check("home", "bad", f"{home.root} cannot be written", "Give this user write access")
+    if mode & 0o022:
+        finding = f"{home.root} can be written by others (mode {mode:04o})"
+        return Check("home", "warn", finding, f"chmod 700 {home.root}")
+    return Check("home", "ok", str(home.root))
+
+
+def _key(home: Home) -> Check:
+    if not os.path.lexists(home.identity):
+        return Check("key", "ok", "made by the first `skep join`")
+    try:
+        return Check("key", "ok", f"{Identity.load(home.root).name}, for nobody else to read")
+    except SkepError as error:
+        return Check("key", "bad", error.what, error.advice)
+
+
+def _database(home: Home) -> Check:
+    """Reads every record, each of which is compared with its hash."""
+    try:
+        with contextlib.closing(Reader.open(home.database)) as reader:
+            ledger = LedgerView(reader)
+            count = sum(len(ledger.all_runs(task.id)) for task in known_tasks(home))
+            programs = len(ledger.programs())
+    except SkepError as error:
+        return Check("database", "bad", error.what, error.advice)
+    return Check("database", "ok", f"{count} runs of {programs} programs read back")
+
+
+def _feed(home: Home) -> Check:
+    path = home.feed / FEED_FILE
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return Check("feed", "ok", "made by the first `skep join`")
+    except OSError as error:
+        return Check("feed", "bad", f"{path}: {error.strerror}", "Give this user access to it")
+    entries, used = split_frames(content)
+    finding = f"{len(entries)} records, {len(content) / 2**20:.1f} MiB"
+    if used < len(content):
+        fix = "If no node is writing just now: the next `skep join` cuts what a crash tore off"
+        return Check("feed", "warn", f"{finding}, the last one incomplete", fix)
+    return Check("feed", "ok", finding)

@@ -1,0 +1,1 @@
+"""Executors: ways of turning an order into an outcome (`skep.ports.Executor`)."""

@@ -1,0 +1,181 @@
+"""The executor of this machine: sandboxed training and trusted scoring, on several slots at once.
+
+An experiment is a row of phases in forked children of a slot's warm worker: *calibrate* (time a
+few steps and turn the budget into a number of them), *train* (from scratch, metered from outside),
+and once for every model to be scored *serve* (answer inputs with logits). Candidates fail as
+values; only when one of our own processes fails is there an exception.
+"""
+
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import trio
+from msgspec.structs import replace
+
+from skep.errors import TrainerFault
+from skep.ports import Draw, Order, Outcome, Progress, Scored, Subject
+from skep.records import Environment
+from trainer.hardware import find_device
+from trainer.launcher import Launcher
+from trainer.log import Log
+from trainer.meter import REFERENCE_PROBE_S, Limits, Meter
+from trainer.outcome import Said, failed, failure
+from trainer.sandbox import Backend
+from trainer.scoring import open_exchange
+from trainer.slot import Slot
+from trainer.task import Task
+from trainer.training import PROCESSES_MAX, Training, opened
+
+LOG, CURVE = "log.txt", "curve.json"
+SCORE_S, SCORE_SHARE = 20.0, 1.0
+"""Seconds that scoring a draw may take, and the part of the budget that comes on top."""
+
+
+class LocalExecutor:
+    """Implements `skep.ports.Executor` on this machine; see `open`."""
+
+    def __init__(self, task: Task, slots: list[Slot], device: str, environment: Environment) -> None:
+        self.slots = len(slots)
+        self._task = task
+        self._slots = slots
+        self._device = device
+        self._environment = environment
+        on_cpu = device == "cpu"
+        speed = REFERENCE_PROBE_S / (environment.probe_ns / 1e9) if on_cpu else 1.0
+        self._meter = Meter(on_cpu=on_cpu, speed=speed)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, task: Task, folder: Path, *, jobs: int, device: str, sandbox: Backend
+    ) -> AsyncIterator["LocalExecutor"]:
+        """An executor; leaving the block ends every process that it started.
+
+        Args:
+            task: what is trained and scored; its data is prepared.
+            folder: for scratch files.
+            jobs: how many slots.
+            device: `auto`, `cpu`, `cuda`, `mps`.
+            sandbox: where candidates run.
+
+        Raises:
+            ConfigError: there is no such device here.
+            TrainerFault: a helper process does not start.
+        """
+        async with Launcher.open() as launcher, trio.open_nursery() as nursery:
+            slots = [
+                Slot(
+                    number,
+                    task,
+                    folder / f"slot-{number}",
+                    launcher=launcher,
+                    backend=sandbox,
+                    devices=device != "cpu",
+                )
+                for number in range(jobs)
+            ]
+            found, environment = await find_device(await slots[0].worker(), device, sandbox.name)
+            for slot in slots:
+                nursery.start_soon(_warm_up, slot)
+            yield cls(task, slots, found, environment)
+            nursery.cancel_scope.cancel()
+
+    @property
+    def environment(self) -> Environment:
+        """The machine, as it goes into every run."""
+        return self._environment
+
+    async def pause(self) -> None:
+        """Stop every process of every slot; what was training comes out void."""
+        for slot in self._slots:
+            await slot.pause()
+
+    async def resume(self) -> None:
+        """Let them go on."""
+        for slot in self._slots:
+            await slot.resume()
+
+    async def train(self, slot: int, order: Order, report: Callable[[Progress], None]) -> Outcome:
+        """Train one program; see `skep.ports.Executor`."""
+        started = trio.current_time()
+        training = Training(
+            self._task, self._slots[slot], self._device, self._meter, order, report
+        )
+        with self._slots[slot].stretch() as interrupted:
+            outcome = await training.outcome()
+            if interrupted:
+                reason = "the job was paused, or the machine slept"
+                outcome = replace(outcome, status="void", reason=reason)
+        await trio.to_thread.run_sync(_keep, order.folder, training.log, outcome)
+        return replace(outcome, total_ms=round((trio.current_time() - started) * 1000))
+
+    async def score(
+        self, slot: int, subjects: Sequence[Subject], draws: Sequence[Draw]
+    ) -> list[Scored]:
+        """Score models; see `skep.ports.Executor`."""
+        return [await self._score(self._slots[slot], subject, draws) for subject in subjects]
+
+    async def _score(self, slot: Slot, subject: Subject, draws: Sequence[Draw]) -> Scored:
+        with slot.stretch() as interrupted:
+            scored = await self._serve(slot, subject, draws)
+            if scored.fault and interrupted:
+                raise TrainerFault("scoring was paused, or the machine slept")
+        return scored
+
+    async def _serve(self, slot: Slot, subject: Subject, draws: Sequence[Draw]) -> Scored:
+        scorer, worker = await slot.scorer(), await slot.worker()
+        seconds = (SCORE_S + SCORE_SHARE * self._task.facts.budget_ms / 1000) * len(draws)
+        limits = Limits(
+            cpu=seconds,
+            wall=2 * seconds,
+            memory=self._task.limits.memory_mib << 20,
+            file=0,
+            processes=PROCESSES_MAX,
+        )
+        work = {
+            "source": subject.source,
+            "device": self._device,
+            "meta": dict(scorer.meta.values),
+            "windows": scorer.meta.windows,
+        }
+        said, log = Said(), Log()
+        result: tuple[int, ...] | str = ""
+        with (
+            open_exchange(scorer.meta) as exchange,
+            opened(subject.checkpoint, os.O_RDONLY) as checkpoint,
+        ):
+            async with trio.open_nursery() as nursery:
+
+                async def ask() -> None:
+                    nonlocal result
+                    result = await scorer.score(draws, exchange, 2 * seconds)
+
+                nursery.start_soon(ask)
+                ended = await worker.run(
+                    "serve",
+                    work,
+                    [checkpoint, exchange.inputs, exchange.logits, exchange.model],
+                    limits=limits,
+                    meter="wall",
+                    handle=said.hear,
+                    log=log,
+                )
+        if isinstance(result, tuple):
+            return Scored(result)
+        fault = failure(ended, said, complete=True)
+        return Scored((), fault[1] if fault else result)
+
+
+async def _warm_up(slot: Slot) -> None:
+    """Start a slot's processes before they are needed; who needs them sees what went wrong."""
+    with suppress(TrainerFault):
+        await slot.worker()
+        await slot.scorer()
+
+
+def _keep(folder: Path, log: Log, outcome: Outcome) -> None:
+    (folder / LOG).write_text(log.text)
+    (folder / CURVE).write_text(json.dumps(outcome.curve))

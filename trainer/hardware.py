@@ -1,0 +1,133 @@
+"""What this machine is: the device that experiments run on, as it goes into every record.
+
+torch is asked in a phase of a worker, never here. What NVIDIA's driver says comes through NVML,
+which can block and therefore runs in a thread.
+"""
+
+import os
+import platform
+from pathlib import Path
+
+import pynvml
+import trio
+from msgspec import Struct
+
+from skep.errors import ConfigError, TrainerFault
+from skep.records import Environment
+from trainer.log import Log
+from trainer.messages import Facts, Garbled, Report
+from trainer.meter import Limits
+from trainer.phases import WarmWorker
+
+FACTS_LIMITS = Limits(cpu=120, wall=180)
+"""A first use of a GPU loads its libraries, which takes tens of seconds from a cold disk."""
+
+
+class Gpu(Struct, frozen=True):
+    """An NVIDIA GPU as its driver describes it; memory in MiB, utilisation in percent."""
+
+    name: str
+    memory_mib: int
+    used_mib: int
+    busy: int
+    driver: str
+
+
+async def find_device(
+    worker: WarmWorker, device: str, backend: str
+) -> tuple[str, Environment]:
+    """Settle on a device and describe the machine.
+
+    Args:
+        worker: is asked.
+        device: `auto` (CUDA, else MPS, else CPU), or one by name.
+        backend: name of the sandbox.
+
+    Raises:
+        ConfigError: there is no such device here.
+        TrainerFault: the worker cannot tell.
+    """
+    heard: list[Report | Garbled] = []
+    log = Log()
+    await worker.run(
+        "facts",
+        {"device": device},
+        [],
+        limits=FACTS_LIMITS,
+        meter="wall",
+        handle=heard.append,
+        log=log,
+    )
+    facts = next((report for report in heard if isinstance(report, Facts)), None)
+    if facts is None:
+        raise TrainerFault(f"cannot find out what this machine has: {log.tail}")
+    if not facts.device:
+        raise ConfigError(
+            f"there is no device {device} here, as far as torch {facts.torch} can tell",
+            "Use --device auto, or install a torch that was built for it.",
+        )
+    return facts.device, _environment(facts, backend)
+
+
+def _environment(facts: Facts, sandbox: str) -> Environment:
+    kind = facts.device.partition(":")[0]
+    is_rocm = kind == "cuda" and "hip" in facts.torch
+    return Environment(
+        backend="rocm" if is_rocm else kind,
+        device=facts.name or _cpu_name(),
+        dtype="bfloat16" if kind == "cuda" else "float32",
+        memory_mib=(facts.memory or _host_memory()) >> 20,
+        threads=1,
+        torch=facts.torch,
+        driver=facts.driver,
+        isa=facts.isa,
+        probe_ns=round(facts.probe * 1e9),
+        sandbox=sandbox,
+    )
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _host_memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+async def nvidia_gpus() -> list[Gpu] | str:
+    """The NVIDIA GPUs here, or one clause that says why there are none."""
+    return await trio.to_thread.run_sync(_ask_nvml, abandon_on_cancel=True)
+
+
+def _ask_nvml() -> list[Gpu] | str:
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return "no NVIDIA GPU"
+    try:
+        driver = str(pynvml.nvmlSystemGetDriverVersion())
+        handles = [
+            pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())
+        ]
+        return [_describe(handle, driver) for handle in handles] or "no NVIDIA GPU"
+    except pynvml.NVMLError as error:
+        return f"the NVIDIA driver does not answer: {error}"
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _describe(handle: object, driver: str) -> Gpu:
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    return Gpu(
+        name=str(pynvml.nvmlDeviceGetName(handle)),
+        memory_mib=memory.total >> 20,
+        used_mib=memory.used >> 20,
+        busy=pynvml.nvmlDeviceGetUtilizationRates(handle).gpu,
+        driver=driver,
+    )

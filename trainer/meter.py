@@ -1,0 +1,110 @@
+"""Budgets: from reference-seconds to steps, and back from what was metered. Pure arithmetic.
+
+A reference-second is what the time of the probe kernel says a CPU second is worth: by definition
+one in which the kernel runs 1 / `REFERENCE_PROBE_S` times. On one core of the machine that the
+project was measured on (an AMD Zen 5 server at 2.6 GHz) it is a CPU second. On a GPU the budget is
+wall-clock.
+"""
+
+import statistics
+from collections.abc import Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+REFERENCE_PROBE_S = 0.0075
+"""CPU seconds of one probe kernel on the reference machine; defines the reference-second."""
+
+OVERSHOOT = 0.08
+"""Training beyond the budget that voids a run, as a part of the budget."""
+MOST_STEPS = 1 << 40
+ALLOWANCE_S = 0.3
+"""Reference-seconds for what is no step: starting, saving the checkpoint."""
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """What one phase may use.
+
+    Attributes:
+        cpu: CPU seconds of all its processes.
+        wall: wall-clock seconds.
+        memory: resident bytes of all its processes; 0 for no limit.
+        file: bytes of any file it writes.
+        processes: how many processes and threads, where the sandbox has a user for it; 0: no limit.
+        descriptors: open files of one process.
+    """
+
+    cpu: float
+    wall: float
+    memory: int = 0
+    file: int = 1 << 30
+    processes: int = 0
+    descriptors: int = 1024
+
+
+class Ended(Struct, frozen=True, kw_only=True):
+    """How a phase ended, as the worker saw it from outside.
+
+    Attributes:
+        status: exit status of the phase's first process, negative for a signal.
+        stopped: which limit it ran into, `order` when we stopped it, else empty.
+        cpu: CPU seconds of everything it started.
+        wall: wall-clock seconds.
+        peak: highest sum of resident bytes that was seen.
+        probes: seconds of the probe kernel before, during and after.
+    """
+
+    status: int
+    stopped: Literal["", "memory", "cpu", "wall", "order"]
+    cpu: float
+    wall: float
+    peak: int
+    probes: tuple[float, ...]
+
+
+class Meter(Struct, frozen=True):
+    """Converts between budget, steps and what was metered, for one device.
+
+    Attributes:
+        on_cpu: whether the budget is CPU time.
+        speed: reference-seconds in a CPU second on the idle machine, 1 on a GPU.
+    """
+
+    on_cpu: bool
+    speed: float
+
+    @property
+    def unit_s(self) -> float:
+        """Reference-seconds (seconds on a GPU) in the unit that calibration counts in."""
+        return REFERENCE_PROBE_S if self.on_cpu else 1.0
+
+    def steps(self, budget_ms: int, step: float, setup: float) -> int:
+        """How many optimiser steps a budget pays for; at least one.
+
+        Args:
+            budget_ms: the budget.
+            step: cost of a step, in units.
+            setup: cost of everything before the first step, in units; a GPU's is not charged.
+        """
+        units = budget_ms / 1000 / self.unit_s - (setup if self.on_cpu else 0.0)
+        return max(1, min(MOST_STEPS, round(units / step))) if step > 0 else 1
+
+    def spent_ms(self, ended: Ended, trained_s: float) -> int:
+        """What a training cost, in milliseconds of the budget's unit.
+
+        Args:
+            ended: what the worker metered.
+            trained_s: wall-clock seconds since the first step, for a GPU.
+        """
+        if not self.on_cpu:
+            return round(trained_s * 1000)
+        return round(ended.cpu * REFERENCE_PROBE_S / typical(ended.probes) * 1000)
+
+    def overshot(self, budget_ms: int, spent_ms: int) -> bool:
+        """Whether more was spent than an honest run would."""
+        return spent_ms > budget_ms * (1 + OVERSHOOT) + ALLOWANCE_S * 1000
+
+
+def typical(probes: Sequence[float]) -> float:
+    """The probe's time over a phase, of a few measurements spread over it."""
+    return statistics.median(probes)

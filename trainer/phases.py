@@ -1,0 +1,189 @@
+"""The node's side of a warm worker: run one phase in it, collect what comes, or stop it."""
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import trio
+
+from skep.errors import TrainerFault
+from trainer.channel import Channel
+from trainer.collect import PIPE_BYTES, drain_log, open_pipe, read_messages
+from trainer.launcher import CONTROL, Child, Launcher
+from trainer.log import Log
+from trainer.messages import Garbled, Report
+from trainer.meter import Ended, Limits
+from trainer.sandbox import Backend, Mount
+
+HERE = Path(__file__).parent
+INSIDE = "/skep/trainer"
+FILES = ("worker.py", "candidate.py", "frames.py", "processes.py", "probe.py")
+START_S = 120.0
+"""A worker imports torch; on a loaded machine with a cold disk that can take a minute."""
+STOP_S, OVERTIME_S = 5.0, 15.0
+
+ENVIRONMENT = {
+    "PATH": "/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    # Else the order of a set of strings, and with it the weights, changes from worker to worker.
+    "PYTHONHASHSEED": "0",
+    # Keep freed memory: glibc would map and unmap every large tensor anew. Measured on the task
+    # `stories`: 13 % less CPU per step, and its spread falls from 11 % to 3 %.
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+    "MALLOC_TOP_PAD_": str(64 << 20),
+}
+
+Phase = Literal["facts", "calibrate", "train", "serve", "command"]
+Metered = Literal["cpu", "wall"]
+
+
+class WarmWorker:
+    """A worker process in its sandbox. One phase at a time.
+
+    Attributes:
+        alive: False once it died or was given up; it is of no use then.
+    """
+
+    def __init__(self, child: Child, channel: Channel) -> None:
+        self._child = child
+        self._channel = channel
+        self.alive = True
+
+    @classmethod
+    async def start(
+        cls,
+        launcher: Launcher,
+        backend: Backend,
+        *,
+        slot: int,
+        scratch: Path,
+        devices: bool,
+        mounts: Sequence[Mount] = (),
+        bare: bool = False,
+    ) -> "WarmWorker":
+        """Start a worker and wait until it is warm.
+
+        Args:
+            launcher: starts it.
+            backend: the sandbox it lives in.
+            slot: whose worker it is.
+            scratch: a folder that a backend without private folders uses for them.
+            devices: whether phases may use the GPU.
+            mounts: what else they see.
+            bare: without torch, for foreign commands.
+
+        Raises:
+            TrainerFault: it does not start.
+        """
+        own = [Mount(HERE / name, f"{INSIDE}/{name}") for name in FILES]
+        private = ["/tmp", "/dev/shm"] if backend.name == "bwrap" else [str(scratch)]  # noqa: S108
+        options = ["--bare"] if bare else []
+        argv = [sys.executable, "-s", "-P", "-B", backend.path(own[0]), *options, *private]
+        command = backend.wrap(
+            argv, ENVIRONMENT, [*own, *mounts], slot=slot, scratch=scratch, devices=devices
+        )
+        ours, theirs = socket.socketpair()
+        with theirs:
+            child = await launcher.spawn(command.argv, command.env, {CONTROL: theirs.fileno()})
+        worker = cls(child, Channel(ours))
+        try:
+            with trio.fail_after(START_S):
+                ready = await worker._channel.receive()
+        except BaseException:
+            await worker.kill()
+            raise
+        if ready is None:
+            await worker.kill()
+            raise TrainerFault(f"a worker did not start: {worker._last_words()}")
+        return worker
+
+    async def run(
+        self,
+        phase: Phase,
+        work: Mapping[str, Any],
+        descriptors: Sequence[int],
+        *,
+        limits: Limits,
+        meter: Metered,
+        handle: Callable[[Report | Garbled], None],
+        log: Log,
+    ) -> Ended:
+        """Run a phase to its end. Cancelling stops it and leaves the worker usable.
+
+        Args:
+            phase: which.
+            work: what the phase needs to know.
+            descriptors: what it gets; they stay open here.
+            limits: what it may use.
+            meter: whether its budget is CPU time, for which probes are run beside it.
+            handle: is called with everything it reports.
+            log: takes up what it prints.
+
+        Raises:
+            TrainerFault: the worker died or hangs; start another.
+        """
+        reports, report = open_pipe()
+        printed, prints = open_pipe(PIPE_BYTES)
+        order = {"phase": phase, "work": work, "limits": msgspec.to_builtins(limits), "meter": meter}
+        ended = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read_messages, reports, handle, ended)
+            nursery.start_soon(drain_log, printed, log, ended)
+            try:
+                await self._channel.send(order, [report, prints, *descriptors])
+            except TrainerFault:
+                self.alive = False
+                raise
+            finally:
+                os.close(report)
+                os.close(prints)
+            try:
+                answer = await self._answer(limits.wall + OVERTIME_S)
+            except trio.Cancelled:
+                with trio.CancelScope(shield=True):
+                    await self._interrupt()
+                raise
+            ended.set()
+        return msgspec.convert(answer["ended"], Ended)
+
+    async def _answer(self, patience: float) -> dict[str, Any]:
+        answer = None
+        with trio.move_on_after(patience) as waiting:
+            answer = await self._channel.receive()
+        if answer is None:
+            await self.kill()
+            what = "hangs" if waiting.cancelled_caught else f"died: {self._last_words()}"
+            raise TrainerFault(f"a worker {what}")
+        return answer
+
+    async def _interrupt(self) -> None:
+        with trio.move_on_after(STOP_S):
+            await self._channel.send({"stop": True})
+            if await self._channel.receive() is not None:
+                return
+        await self.kill()
+
+    async def signal(self, number: int) -> None:
+        """Signal the worker and everything that it started."""
+        await self._child.signal(number)
+
+    async def kill(self) -> None:
+        """Kill the worker and everything that it started."""
+        self.alive = False
+        with trio.CancelScope(shield=True):
+            await self._child.signal(signal.SIGKILL)
+            with trio.move_on_after(STOP_S):
+                await self._child.ended.wait()
+        self._channel.close()
+
+    def _last_words(self) -> str:
+        lines = self._child.log.tail.splitlines()
+        return lines[-1] if lines else f"exit status {self._child.status}"

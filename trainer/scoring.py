@@ -1,0 +1,155 @@
+"""The node's side of a scorer: start it, and connect it with a process that serves a model."""
+
+import fcntl
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import trio
+from msgspec import Struct
+
+from skep.errors import TrainerFault
+from skep.ports import Draw
+from trainer.channel import Channel
+from trainer.launcher import CONTROL, Child, Launcher
+
+SCORER = Path(__file__).with_name("scorer.py")
+START_S, STOP_S, OVERTIME_S = 120.0, 5.0, 15.0
+EXCHANGE_BYTES = 8 << 20
+"""Logits that are exchanged at a time: more fall out of the cache between the two processes."""
+
+
+class Meta(Struct, frozen=True):
+    """What a model must know of the data: see `build_model` in docs/tasks.md."""
+
+    values: Mapping[str, int]
+
+    @property
+    def windows(self) -> int:
+        """How many windows are exchanged at a time."""
+        return max(1, EXCHANGE_BYTES // (4 * self.values["context"] * self.values["vocab"]))
+
+
+class Exchange(Struct, frozen=True):
+    """Descriptors of what the two sides share: inputs, logits, and an end of a socket each."""
+
+    inputs: int
+    logits: int
+    model: int
+    scorer: int
+
+
+class Scorer:
+    """A scorer process.
+
+    Attributes:
+        meta: what its task says of the data.
+        alive: False once it died or was given up; it is of no use then.
+    """
+
+    def __init__(self, child: Child, channel: Channel) -> None:
+        self._child = child
+        self._channel = channel
+        self.meta = Meta({})
+        self.alive = True
+
+    @classmethod
+    async def start(cls, launcher: Launcher, prepare: Path, data: Path) -> "Scorer":
+        """Start a scorer and wait for what it says of the data.
+
+        Raises:
+            TrainerFault: it does not start.
+        """
+        argv = [sys.executable, "-s", "-P", "-B", str(SCORER), str(prepare), str(data)]
+        ours, theirs = socket.socketpair()
+        with theirs:
+            env = {"LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
+            child = await launcher.spawn(argv, env, {CONTROL: theirs.fileno()})
+        scorer = cls(child, Channel(ours))
+        try:
+            with trio.fail_after(START_S):
+                first = await scorer._channel.receive()
+        except BaseException:
+            await scorer.kill()
+            raise
+        if first is None:
+            await scorer.kill()
+            raise TrainerFault(f"a scorer did not start: {child.log.tail}")
+        scorer.meta = msgspec.convert({"values": first["meta"]}, Meta)
+        return scorer
+
+    async def score(
+        self, draws: Sequence[Draw], exchange: Exchange, seconds: float
+    ) -> tuple[int, ...] | str:
+        """Score what answers at the other end; micro-units for each draw, or what is wrong with it.
+
+        Raises:
+            TrainerFault: the scorer died or hangs; start another.
+        """
+        request = {
+            "draws": [[draw.seed, draw.split] for draw in draws],
+            "windows": self.meta.windows,
+            "seconds": seconds,
+        }
+        answer = None
+        try:
+            await self._channel.send(request, [exchange.inputs, exchange.logits, exchange.scorer])
+            with trio.move_on_after(seconds + OVERTIME_S):
+                answer = await self._channel.receive()
+        except trio.Cancelled:
+            # The other side is being stopped, and then the scorer has nothing more to wait for.
+            with trio.CancelScope(shield=True), trio.move_on_after(STOP_S):
+                answer = await self._channel.receive()
+            raise
+        finally:
+            if answer is None:
+                await self.kill()
+        if answer is None:
+            raise TrainerFault(f"a scorer died or hangs: {self._child.log.tail}")
+        return answer["fault"] if "fault" in answer else tuple(answer["micro"])
+
+    async def signal(self, number: int) -> None:
+        """Signal the scorer."""
+        await self._child.signal(number)
+
+    async def kill(self) -> None:
+        """Kill the scorer."""
+        self.alive = False
+        with trio.CancelScope(shield=True):
+            await self._child.signal(signal.SIGKILL)
+        self._channel.close()
+
+
+@contextmanager
+def open_exchange(meta: Meta) -> Iterator[Exchange]:
+    """Shared memory and a connection for one model; everything is closed on leaving."""
+    cells = meta.windows * meta.values["context"]
+    model, scorer = socket.socketpair()
+    with model, scorer:
+        inputs = shared_memory(cells * 8)
+        logits = shared_memory(cells * meta.values["vocab"] * 4)
+        try:
+            yield Exchange(inputs, logits, model.fileno(), scorer.fileno())
+        finally:
+            os.close(inputs)
+            os.close(logits)
+
+
+def shared_memory(size: int) -> int:
+    """A descriptor of memory that two processes can map and neither can shrink."""
+    if sys.platform != "linux":
+        with tempfile.TemporaryFile() as file:
+            file.truncate(size)
+            return os.dup(file.fileno())
+    descriptor = os.memfd_create("skep", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(descriptor, size)
+    # Without the seals a candidate could truncate it, and the scorer would die of SIGBUS.
+    seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    return descriptor

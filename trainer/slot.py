@@ -1,0 +1,130 @@
+"""A slot: the warm worker and the scorer that serve one experiment at a time.
+
+Every slot has its own, so that slots never wait for one another. Both are started when first
+needed and again after they died.
+"""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import trio
+
+from skep.errors import TrainerFault
+from trainer.launcher import Launcher
+from trainer.phases import WarmWorker
+from trainer.sandbox import Backend
+from trainer.scoring import Scorer
+from trainer.task import PREPARE_FILE, Task
+
+JUMP_S = 2.0
+"""A suspended machine's clock since boot goes on while its monotonic one stands still."""
+
+
+class Interrupted:
+    """Whether a stretch of work was paused, or the machine slept through a part of it."""
+
+    def __init__(self) -> None:
+        self.paused = False
+        self._asleep = _asleep()
+
+    def __bool__(self) -> bool:
+        return self.paused or abs(_asleep() - self._asleep) > JUMP_S
+
+
+class Slot:
+    """Keeps a worker and a scorer ready.
+
+    Attributes:
+        number: from 0.
+        scratch: a folder of its own, for what is not kept.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        task: Task,
+        scratch: Path,
+        *,
+        launcher: Launcher,
+        backend: Backend,
+        devices: bool,
+    ) -> None:
+        self.number = number
+        self.scratch = scratch
+        self._task = task
+        self._launcher = launcher
+        self._backend = backend
+        self._devices = devices
+        self._worker: WarmWorker | None = None
+        self._scorer: Scorer | None = None
+        self._starting_worker = trio.Lock()
+        self._starting_scorer = trio.Lock()
+        self._stretches: list[Interrupted] = []
+
+    async def worker(self) -> WarmWorker:
+        """A living worker.
+
+        Raises:
+            TrainerFault: it does not start.
+        """
+        async with self._starting_worker:
+            if self._worker is None or not self._worker.alive:
+                self._worker = await WarmWorker.start(
+                    self._launcher,
+                    self._backend,
+                    slot=self.number,
+                    scratch=self._made_scratch(),
+                    devices=self._devices,
+                )
+            return self._worker
+
+    async def scorer(self) -> Scorer:
+        """A living scorer.
+
+        Raises:
+            TrainerFault: it does not start.
+        """
+        async with self._starting_scorer:
+            if self._scorer is None or not self._scorer.alive:
+                prepare = self._task.folder / PREPARE_FILE
+                self._scorer = await Scorer.start(self._launcher, prepare, self._task.data)
+            return self._scorer
+
+    @contextmanager
+    def stretch(self) -> Iterator[Interrupted]:
+        """Notice a pause, or sleep of the machine, within the block."""
+        interrupted = Interrupted()
+        self._stretches.append(interrupted)
+        try:
+            yield interrupted
+        finally:
+            self._stretches.remove(interrupted)
+
+    async def pause(self) -> None:
+        """Stop every process of the slot."""
+        for interrupted in self._stretches:
+            interrupted.paused = True
+        await self._signal(signal.SIGSTOP)
+
+    async def resume(self) -> None:
+        """Let them go on."""
+        await self._signal(signal.SIGCONT)
+
+    async def _signal(self, number: int) -> None:
+        for process in (self._worker, self._scorer):
+            if process is not None and process.alive:
+                await process.signal(number)
+
+    def _made_scratch(self) -> Path:
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        return self.scratch
+
+
+def _asleep() -> float:
+    """Seconds that this machine has slept since it was booted, where it can tell."""
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()

@@ -1,0 +1,272 @@
+"""The warm worker: waits in the sandbox with torch imported and forks one child per phase.
+
+    python -s -P -B worker.py [--bare] SCRATCH...     with a socket to the node as descriptor 3
+
+The candidate's code runs in the forked children only. The worker meters a phase from outside,
+holds it to its limits, and before it answers has killed whatever the phase left running and
+emptied the scratch folders: nothing passes from one phase to the next but what the node hands on.
+It is single-threaded and never touches a GPU, so that forking is safe. With `--bare` it imports no
+torch: it then supervises foreign commands. It is a file of its own: the standard library, torch
+and its neighbours `candidate`, `frames`, `probe`, `processes`; nothing else of ours.
+
+Requests: {"phase", "work", "limits", "meter"} + descriptors [messages, log, ...], answered by
+{"ended": ...} (`trainer.phases.Ended`); {"stop": true} ends the phase that runs.
+"""
+
+import ctypes
+import gc
+import os
+import resource
+import select
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from trainer import frames, processes  # noqa: E402 - run by path, see the docstring
+
+if TYPE_CHECKING:
+    from trainer.probe import Probe
+
+CONTROL = 3
+WATCH_S = 0.1
+"""How often memory and CPU of a phase are looked at: 0.2 % of a core, and ~0.5 GB of headroom."""
+PROBE_EVERY_S = 1.5
+_IPC_RMID = 0
+REAP_S = 3.0
+"""How long killed processes may take to go (they may hang in a driver) before we give up."""
+
+
+class Worker:
+    """Serves phases, one at a time, until the node hangs up."""
+
+    def __init__(self, node: socket.socket, scratch: list[str], bare: bool) -> None:
+        self.node = node
+        self.scratch = scratch
+        self.probe = None if bare else _warm_up()
+        self.is_init = os.getpid() == 1
+        self.wakeup, wake = socket.socketpair()
+        for end in (self.wakeup, wake):
+            end.setblocking(False)
+        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self.cpu = 0.0
+        self.peak = 0
+        self.stopped = ""
+
+    def serve(self) -> None:
+        """Answer requests until the node has closed its end."""
+        frames.send(self.node, {"ready": True})
+        while (request := frames.receive(self.node)) is not None:
+            order, descriptors = request
+            if "phase" in order:  # else a stop that came too late
+                frames.send(self.node, {"ended": self._run(order, descriptors)})
+
+    def _run(self, order: frames.Message, descriptors: list[int]) -> frames.Message:
+        metered = self.probe if order["meter"] == "cpu" else None
+        probes = [metered.measure()] if metered else []
+        self.cpu, self.peak, self.stopped = 0.0, 0, ""
+        start = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            self._become_candidate(order, descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        status = self._watch(child, order["limits"], start, probes, metered)
+        wall = time.monotonic() - start
+        self._clear()
+        if metered:
+            probes.append(metered.measure())
+        return {
+            "status": status,
+            "stopped": self.stopped,
+            "cpu": self.cpu,
+            "wall": wall,
+            "peak": self.peak,
+            "probes": probes,
+        }
+
+    def _become_candidate(self, order: frames.Message, descriptors: list[int]) -> NoReturn:
+        """In the child: shed what is the worker's, take up the limits, run the phase."""
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self.node.close()
+            self.wakeup.close()
+            _limit(order["limits"])
+            processes.die_with_parent()
+            processes.allow_inspection(True)
+            from trainer import candidate
+
+            candidate.perform(order["phase"], order["work"], descriptors)
+        except BaseException as error:
+            os.write(2, f"{type(error).__name__}: {error}\n".encode())
+        finally:
+            os._exit(1)
+
+    def _watch(
+        self,
+        child: int,
+        limits: frames.Message,
+        start: float,
+        probes: list[float],
+        probe: "Probe | None",
+    ) -> int:
+        """Wait for the phase's child, enforcing the limits; its exit status."""
+        poll = select.poll()
+        for end in (self.node, self.wakeup):
+            poll.register(end, select.POLLIN)
+        next_probe = start + PROBE_EVERY_S
+        while True:
+            ready = {descriptor for descriptor, _ in poll.poll(WATCH_S * 1000)}
+            if self.wakeup.fileno() in ready:
+                with suppress(BlockingIOError):
+                    self.wakeup.recv(4096)
+                status = self._reap(child)
+                if status is not None:
+                    return status
+            if self.node.fileno() in ready and not self.stopped:
+                if frames.receive(self.node) is None:
+                    self._clear()
+                    os._exit(0)
+                self._stop("order")
+            elif not self.stopped:
+                self._enforce(limits, start)
+            if probe and time.monotonic() > next_probe:
+                probes.append(probe.once())
+                next_probe += PROBE_EVERY_S
+
+    def _enforce(self, limits: frames.Message, start: float) -> None:
+        running = processes.descendants(os.getpid())
+        rss = sum(process.rss for process in running)
+        self.peak = max(self.peak, rss)
+        if limits["memory"] and rss > limits["memory"]:
+            self._stop("memory")
+        elif self.cpu + sum(process.cpu for process in running) > limits["cpu"]:
+            self._stop("cpu")
+        elif time.monotonic() - start > limits["wall"]:
+            self._stop("wall")
+
+    def _stop(self, why: str) -> None:
+        self.stopped = why
+        self._kill()
+
+    def _kill(self) -> None:
+        if self.is_init:
+            with suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGKILL)  # everything in our namespace but us, in one go
+        else:
+            processes.signal_descendants(os.getpid(), signal.SIGKILL)
+
+    def _reap(self, child: int) -> int | None:
+        """Collect what has ended, with its CPU time; the child's exit status if it was among it."""
+        status = None
+        with suppress(ChildProcessError):
+            while True:
+                pid, ended, usage = os.wait4(-1, os.WNOHANG)
+                if pid == 0:
+                    break
+                self.cpu += usage.ru_utime + usage.ru_stime
+                if pid == child:
+                    status = os.waitstatus_to_exitcode(ended)
+        return status
+
+    def _clear(self) -> None:
+        """Leave nothing behind: processes, files, shared memory."""
+        deadline = time.monotonic() + REAP_S
+        while True:
+            self._kill()
+            self._reap(0)
+            if not processes.descendants(os.getpid()):
+                break
+            if time.monotonic() > deadline:
+                os._exit(1)  # the node starts another worker, in another namespace
+            time.sleep(0.001)
+        for folder in self.scratch:
+            _empty(folder)
+        if self.is_init:  # else the segments in sight are everybody's
+            _drop_shared_memory()
+
+
+def _warm_up() -> "Probe":
+    """Import and touch everything that phases need, so that each finds it done."""
+    import torch
+    import torch._dynamo  # every optimiser imports it: 1.1 s
+
+    from trainer import candidate
+    from trainer.probe import Probe
+
+    torch.set_num_threads(1)
+    candidate.rehearse()
+    probe = Probe()
+    probe.measure()
+    gc.collect()
+    gc.freeze()  # else the first collection in each child copies every page
+    return probe
+
+
+def _limit(limits: frames.Message) -> None:
+    """Limits that the kernel enforces on each process; memory and time are the watch's."""
+    cpu = int(limits["cpu"]) + 5
+    numbers = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_CPU: cpu,
+        resource.RLIMIT_FSIZE: limits["file"],
+        resource.RLIMIT_NOFILE: limits["descriptors"],
+    }
+    if limits["processes"]:
+        numbers[resource.RLIMIT_NPROC] = limits["processes"]
+    if sys.platform == "linux":
+        numbers[resource.RLIMIT_MSGQUEUE] = 0
+    for which, number in numbers.items():
+        resource.setrlimit(which, (number, number))
+
+
+def _empty(folder: str) -> None:
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, onerror=_open_and_retry)
+        else:
+            os.unlink(entry.path)
+
+
+def _open_and_retry(function: object, path: str, _: object) -> None:
+    """A folder without permissions hides nothing: it is ours to open."""
+    os.chmod(os.path.dirname(path), 0o700)
+    os.chmod(path, 0o700, follow_symlinks=False)
+    shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+
+
+def _drop_shared_memory() -> None:
+    """Remove System V segments, queues and semaphores: they outlive their processes."""
+    libc = ctypes.CDLL(None)
+    removers: dict[str, Callable[[int], int]] = {
+        "shm": lambda key: libc.shmctl(key, _IPC_RMID, None),
+        "msg": lambda key: libc.msgctl(key, _IPC_RMID, None),
+        "sem": lambda key: libc.semctl(key, 0, _IPC_RMID),
+    }
+    for kind, remove in removers.items():
+        with suppress(FileNotFoundError), open(f"/proc/sysvipc/{kind}", encoding="ascii") as table:
+            for line in table.readlines()[1:]:
+                remove(int(line.split()[1]))
+
+
+def main(arguments: list[str]) -> None:
+    bare = "--bare" in arguments
+    processes.allow_inspection(False)
+    processes.die_with_parent()
+    processes.adopt_orphans()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as process 1 we are then deaf to it
+    scratch = [argument for argument in arguments if argument != "--bare"]
+    Worker(socket.socket(fileno=CONTROL), scratch, bare).serve()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
