@@ -87,12 +87,6 @@ def encode(record: Record) -> bytes:
     return body
 
 
-def one_line(text: str, limit: int = NOTE_MAX) -> str:
-    """Any text as a line that records allow: no hidden characters, at most `limit` long."""
-    encodable = text.encode(errors="replace").decode()
-    return " ".join(_FORBIDDEN_IN_LINE.sub(" ", encodable).split())[:limit].rstrip()
-
-
 def frame(signed: bytes) -> bytes:
     """An entry of a feed file: length and CRC-32 (big-endian, 4 bytes each), then `signed`.
 

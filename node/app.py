@@ -6,12 +6,15 @@ every event.
 """
 
 import os
+import platform
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import psutil
 import trio
 from msgspec import Struct
 
@@ -29,7 +32,8 @@ from skep.events import Event, Finished, Judged, Paused, Said
 from skep.tier import tier
 from strategies.tune import Tune
 from trainer.executors.local import LocalExecutor
-from trainer.sandbox import choose
+from trainer.hardware import nvidia_gpus
+from trainer.sandbox import Guarantees, choose
 from trainer.task import Task, load, prepare
 
 SOLO_SWARM = b"solo".ljust(32, b"\0")
@@ -70,6 +74,7 @@ class Node(Struct, frozen=True):
     ledger: Ledger
     task: Task
     executor: LocalExecutor
+    guarantees: Guarantees
 
 
 @asynccontextmanager
@@ -96,14 +101,15 @@ async def open_node(settings: Settings, say: Callable[[str], None]) -> AsyncIter
         )
         await prepare(task, say)
         remember_task(home, task.facts)
-        backend = await choose()
+        backend, guarantees = await trio.to_thread.run_sync(choose)
+        jobs = settings.jobs or await _default_jobs(task, settings.device)
         async with (
             Ledger.open(home.root, identity, swarm=SOLO_SWARM, clock=_now_ms) as ledger,
             LocalExecutor.open(
-                task, home.root, jobs=settings.jobs, device=settings.device, sandbox=backend
+                task, home.root, jobs=jobs, device=settings.device, sandbox=backend
             ) as executor,
         ):
-            yield Node(home, identity, ledger, task, executor)
+            yield Node(home, identity, ledger, task, executor, guarantees)
 
 
 async def run(settings: Settings, show: Callable[[Event], None]) -> Summary | None:
@@ -213,23 +219,26 @@ class _Session:
 
     def _answers(self) -> Answers:
         return {
-            "status": self._status.answer,
+            "status": self._report,
             "pause": self._pause,
             "resume": self._resume,
             "finish": self._finish,
         }
 
-    def _pause(self) -> dict[str, Any]:
-        self._researcher.pause()
+    async def _report(self) -> dict[str, Any]:
+        return self._status.answer()
+
+    async def _pause(self) -> dict[str, Any]:
+        await self._researcher.pause()
         self._emit(Paused(True))
         return self._status.answer()
 
-    def _resume(self) -> dict[str, Any]:
-        self._researcher.resume()
+    async def _resume(self) -> dict[str, Any]:
+        await self._researcher.resume()
         self._emit(Paused(False))
         return self._status.answer()
 
-    def _finish(self) -> dict[str, Any]:
+    async def _finish(self) -> dict[str, Any]:
         self._researcher.finish()
         self._status.finishing()
         self._emit(Said("finishing: no new experiments; ending when those in flight are done"))
@@ -246,7 +255,8 @@ class _Session:
             f" budget {budget}; scored by the {facts.scored_by}",
             f"machine  {machine.device}, {node.executor.slots} experiments at once,"
             f" tier {tier(machine)}",
-            f"sandbox  {node.executor.guarantees}",
+            f"sandbox  {node.guarantees.backend}"
+            + (f" ({note})" if (note := node.guarantees.note) else ""),
             f"home     {node.home.root}",
             "peers    none: this node researches alone",
         ]
@@ -254,7 +264,7 @@ class _Session:
 
 async def _watch_signals(
     stages: list[trio.CancelScope],
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    task_status: Any = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """The first signal ends the latest stage cleanly, the second one everything at once."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -264,6 +274,23 @@ async def _watch_signals(
         with trio.move_on_after(STOP_GRACE_S):
             await anext(aiter(signals))
     os._exit(EXIT_INTERRUPTED)
+
+
+async def _default_jobs(task: Task, device: str) -> int:
+    """Experiments at once: one where a GPU or the program itself is what they share, else a core
+    each, as far as memory goes.
+    """
+    gpu = device not in ("auto", "cpu") or (device == "auto" and await _has_gpu())
+    if gpu or task.facts.scored_by == "program":
+        return 1
+    memory = psutil.virtual_memory().total >> 20
+    affordable = memory // task.limits.memory_mib if task.limits.memory_mib else os.cpu_count()
+    return max(1, min(len(psutil.Process().cpu_affinity() or [0]), affordable or 1))
+
+
+async def _has_gpu() -> bool:
+    apple = sys.platform == "darwin" and platform.machine() == "arm64"
+    return apple or isinstance(await nvidia_gpus(), list)
 
 
 def _now_ms() -> int:

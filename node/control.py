@@ -7,7 +7,7 @@ verbs can do nothing that the owner of the home could not do with a signal.
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,11 @@ QUESTION_MAX_BYTES = 4096
 ANSWER_MAX_BYTES = 4 * 1024 * 1024
 TIMEOUT_S = 5.0
 
-Answers = Mapping[str, Callable[[], dict[str, Any]]]
+Answers = Mapping[str, Callable[[], Awaitable[dict[str, Any]]]]
 
 
 async def serve(
-    home: Path, answers: Answers, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    home: Path, answers: Answers, task_status: Any = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Answer questions until cancelled; at most one node serves a home (it holds the lock).
 
@@ -104,16 +104,16 @@ async def _answer(stream: trio.SocketStream, answers: Answers) -> None:
                 if not chunk:
                     return
                 question += chunk
-            await stream.send_all(json.dumps(_reply(question, answers)).encode())
+            await stream.send_all(json.dumps(await _reply(question, answers)).encode())
     except trio.BrokenResourceError:
         pass  # The asker went away; there is nobody left to tell.
     finally:
         await trio.aclose_forcefully(stream)
 
 
-def _reply(question: bytes, answers: Answers) -> dict[str, Any]:
+async def _reply(question: bytes, answers: Answers) -> dict[str, Any]:
     try:
-        verb = json.loads(question)["verb"]
-        return answers[verb]()
+        answer = answers[json.loads(question)["verb"]]
     except (ValueError, KeyError, TypeError):
         return {"error": "unknown verb"}
+    return await answer()

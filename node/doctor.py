@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
+import trio
 from msgspec import Struct
 
 from gossip.feeds import FEED_FILE
@@ -120,25 +121,15 @@ def _memory() -> Check:
 
 
 def _gpu() -> Check:
-    import pynvml
+    from trainer.hardware import nvidia_gpus
 
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return Check("gpu", "ok", "no NVIDIA GPU; experiments run on the CPU")
-    try:
-        cards = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        sizes = [pynvml.nvmlDeviceGetMemoryInfo(card).total / 2**30 for card in cards]
-        names = [pynvml.nvmlDeviceGetName(card) for card in cards]
-        driver = pynvml.nvmlSystemGetDriverVersion()
-    except pynvml.NVMLError as error:
-        return Check(
-            "gpu", "warn", f"an NVIDIA GPU that does not answer ({error})", "Run nvidia-smi"
-        )
-    finally:
-        pynvml.nvmlShutdown()
-    found = ", ".join(f"{name} {size:.0f} GiB" for name, size in zip(names, sizes, strict=True))
-    return Check("gpu", "ok", f"{found or 'none'}, driver {driver}")
+    found = trio.run(nvidia_gpus)
+    if not isinstance(found, str):
+        cards = ", ".join(f"{gpu.name} {gpu.memory_mib / 1024:.0f} GiB" for gpu in found)
+        return Check("gpu", "ok", f"{cards}, driver {found[0].driver}")
+    if found == "no NVIDIA GPU":
+        return Check("gpu", "ok", f"{found}; experiments run on the CPU")
+    return Check("gpu", "warn", found, "Run nvidia-smi; a restart often helps")
 
 
 def _disk(root: Path) -> Check:

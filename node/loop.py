@@ -21,9 +21,9 @@ from skep.errors import SkepError, TrainerFault
 from skep.events import ChampionChanged, Event, Finished, Judged, Progressed, Said, Started, Verdict
 from skep.evidence import Candidate, Research
 from skep.evidence.research import SETTLED, Stage
+from skep.patch import fingerprint
 from skep.ports import Outcome, Progress, Proposal, Strategy
 from skep.records import Run
-from skep.source import fingerprint
 
 BASELINE_FAILURES_MAX = 3
 FAULTS_MAX = 3
@@ -84,15 +84,17 @@ class Researcher:
         self._stopping = True
         self._wake()
 
-    def pause(self) -> None:
+    async def pause(self) -> None:
         """Stop every process of every experiment; they are repeated after `resume`."""
-        self._resumed = trio.Event()
-        self._bench.executor.pause()
+        if self._resumed.is_set():
+            self._resumed = trio.Event()
+            await self._bench.executor.pause()
 
-    def resume(self) -> None:
+    async def resume(self) -> None:
         """Go on after `pause`."""
-        self._bench.executor.resume()
-        self._resumed.set()
+        if not self._resumed.is_set():
+            await self._bench.executor.resume()
+            self._resumed.set()
 
     async def run(self) -> None:
         """Research until finished. Cancelling abandons what is in flight; it is queued again.

@@ -264,7 +264,7 @@ pip_install() { # run|test
     "$VENV/bin/python" -I -c '
 import sys, tomllib
 print(*tomllib.load(sys.stdin.buffer)["dependency-groups"]["dev"], sep="\n")' \
-      <"$ROOT/pyproject.toml" >"$VENV/dev-requirements.txt"
+      <"$ROOT/pyproject.toml" >"$VENV/dev-requirements.txt" || return
     set -- "$@" -r "$VENV/dev-requirements.txt"
   fi
   if wants_cpu_torch; then set -- "$@" --extra-index-url "$TORCH_CPU_INDEX"; fi
@@ -273,9 +273,22 @@ print(*tomllib.load(sys.stdin.buffer)["dependency-groups"]["dev"], sep="\n")' \
     "$@" 2>&1 | tee "$LOG" | show_progress
 }
 
+install() { # run|test PYTHON
+  local checksum
+  make_venv "$2"
+  checksum=$(cksum <"$ROOT/pyproject.toml")
+  trap 'exit 130' INT TERM HUP # bash would go on after a pip that ended itself on Ctrl-C
+  : >"$VENV/installing"
+  pip_install "$1" || failed "pip could not install Skep's libraries"
+  if [ "$1" = test ]; then echo "$checksum" >"$VENV/installed-run"; fi
+  echo "$checksum" >"$VENV/installed-$1"
+  rm "$VENV/installing"
+  trap - INT TERM HUP
+}
+
 ensure_venv() { # run|test
-  local mode=$1 python checksum
-  if is_current "$mode"; then return; fi
+  local python
+  if is_current "$1"; then return; fi
   use_homebrew
   python=$(find_python)
   if [ -z "$python" ] && [ -n "${SKEP_PYTHON:-}" ]; then
@@ -287,15 +300,6 @@ ensure_venv() { # run|test
     stop "the system's Python is not 3.11, 3.12 or 3.13; install one and set SKEP_PYTHON to its path"
   fi
   lock_checkout "$python"
-  if is_current "$mode"; then return; fi
-  make_venv "$python"
-  checksum=$(cksum <"$ROOT/pyproject.toml")
-  trap 'exit 130' INT TERM HUP # bash would go on after a pip that ended itself on Ctrl-C
-  : >"$VENV/installing"
-  pip_install "$mode" || failed "pip could not install Skep's libraries"
-  if [ "$mode" = test ]; then echo "$checksum" >"$VENV/installed-run"; fi
-  echo "$checksum" >"$VENV/installed-$mode"
-  rm "$VENV/installing"
-  trap - INT TERM HUP
-  exec 9<&-
+  if ! is_current "$1"; then install "$1" "$python"; fi
+  exec 9<&- # or the node would inherit the lock
 }

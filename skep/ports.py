@@ -222,11 +222,11 @@ class Executor(Protocol):
         """The machine, as it goes into every run."""
         ...
 
-    def pause(self) -> None:
+    async def pause(self) -> None:
         """Stop every process of every experiment at once; what is in training becomes void."""
         ...
 
-    def resume(self) -> None:
+    async def resume(self) -> None:
         """Let everything that `pause` stopped go on."""
         ...
 

@@ -1,1 +1,4 @@
-"""What to try next: strategies turn a view of the ledger into a proposal. No I/O but the model's."""
+"""What to try next: strategies turn a view of what is known into a proposal.
+
+Nothing here knows of trainers, peers or clocks; the node decides when a strategy is asked.
+"""

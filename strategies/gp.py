@@ -63,7 +63,7 @@ class Posterior:
         cross = matern(points, self._points, self.length)
         spread = np.linalg.solve(self._factor, cross.T)
         variance = np.maximum(1 - (spread**2).sum(0), 1e-9)
-        return cross @ self._weights, np.sqrt(variance)
+        return np.asarray(cross @ self._weights), np.asarray(np.sqrt(variance))
 
     def _cholesky(self, length: float) -> Array:
         kernel = matern(self._points, self._points, length)

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec import Struct
 
-from skep.patch import apply
+from skep.constants import Constant, outline
+from skep.fingerprint import digest
+from skep.patch import apply, fingerprint
 from skep.ports import Proposal, View
 from skep.records import SetConstant
-from skep.source import Constant, constants, fingerprint, skeleton
 from strategies.constants import Axis, Values, axes, settings, units
 from strategies.gp import Observation, suggest
 
@@ -102,7 +103,9 @@ class Tune:
     def _read(self, source: str) -> _Known:
         known = self._known.get(source)
         if known is None:
-            known = self._known[source] = _Known(skeleton(source), constants(source))
+            found = outline(source)
+            skeleton = digest(found.tree, [c.expression for c in found.constants.values()])
+            known = self._known[source] = _Known(skeleton, dict(found.constants))
         return known
 
 

@@ -35,7 +35,7 @@ class Messages:
     def __init__(self, descriptor: int) -> None:
         self._pipe: BinaryIO = os.fdopen(descriptor, "wb", buffering=0)
 
-    def send(self, kind: str, **fields: Any) -> None:
+    def send(self, kind: str, /, **fields: Any) -> None:
         body = json.dumps({"type": kind, **fields}).encode()
         self._pipe.write(len(body).to_bytes(4, "big") + body)
 
@@ -71,9 +71,8 @@ def _kind(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return "oom"
-    if isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text):
-        return "oom"
-    return "crash"
+    allocation = any(words in text for words in ("can't allocate memory", "out of memory"))
+    return "oom" if allocation and isinstance(error, RuntimeError) else "crash"
 
 
 def load(source: str) -> ModuleType:
@@ -205,9 +204,7 @@ def train(work: Work, descriptors: list[int], messages: Messages) -> None:
     with os.fdopen(checkpoint, "wb") as file:
         file.write(_weights(model))
     memory = torch.cuda.max_memory_reserved() if run.device.startswith("cuda") else 0
-    messages.send(
-        "finished", step=run.done, tokens=run.seen, parameters=parameters, memory=memory
-    )
+    messages.send("finished", step=run.done, tokens=run.seen, parameters=parameters, memory=memory)
 
 
 def calibrate(work: Work, descriptors: list[int], messages: Messages) -> None:
@@ -221,7 +218,7 @@ def _trained(work: Work, run: Run) -> Any:
     import torch
 
     random.seed(run.seed)
-    np.random.seed(run.seed % 2**32)  # noqa: NPY002 - for programs that use the global generator
+    np.random.seed(run.seed % 2**32)
     torch.manual_seed(run.seed)
     model = load(work["source"]).train(run)
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
@@ -238,7 +235,9 @@ def _weights(model: Any) -> bytes:
     from safetensors.torch import save
 
     state = model.state_dict()
-    return save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()})
+    return save(
+        {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
+    )
 
 
 def serve(work: Work, descriptors: list[int], messages: Messages) -> None:
@@ -279,9 +278,13 @@ def facts(work: Work, descriptors: list[int], messages: Messages) -> None:
     from trainer.probe import Probe
 
     device: str = work["device"]
-    found = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    found = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if device == "auto":
-        device = next(name for name in ("cuda", "mps", "cpu") if found[name])
+        device = next(name for name in found if found[name])
     if not found.get(device.partition(":")[0]):
         messages.send("facts", device="", name="", memory=0, driver="", isa="", torch="", probe=0.0)
         return
@@ -315,7 +318,8 @@ def rehearse() -> None:
 
     layer = torch.nn.Linear(8, 8)
     optimizer = torch.optim.AdamW(layer.parameters())
-    torch.nn.functional.cross_entropy(layer(torch.ones(2, 8)), torch.zeros(2).long()).backward()
+    loss = torch.nn.functional.cross_entropy(layer(torch.ones(2, 8)), torch.zeros(2).long())
+    torch.autograd.backward(loss)
     optimizer.step()
     safetensors.torch.load(safetensors.torch.save(dict(layer.state_dict())))
 

@@ -27,7 +27,8 @@ class Channel:
             TrainerFault: the other end is gone.
         """
         frame = memoryview(frames.pack(message))
-        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+        rights = array.array("i", descriptors).tobytes()
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
         try:
             sent = await self._socket.sendmsg([frame], ancillary if descriptors else [])
             while sent < len(frame):

@@ -9,6 +9,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 import trio
 
@@ -28,10 +29,8 @@ def open_pipe(size: int = 0) -> tuple[int, int]:
     """A pipe (read end, write end), of a certain capacity where the system lets one choose."""
     reader, writer = os.pipe()
     if size and sys.platform == "linux":
-        try:
+        with suppress(OSError):  # past the user's quota 64 KiB must do, and are only slower
             fcntl.fcntl(writer, _F_SETPIPE_SZ, size)
-        except OSError:
-            pass  # the user's quota of pipe memory is used up: 64 KiB do as well, only slower
     return reader, writer
 
 

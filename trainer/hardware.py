@@ -33,9 +33,7 @@ class Gpu(Struct, frozen=True):
     driver: str
 
 
-async def find_device(
-    worker: WarmWorker, device: str, backend: str
-) -> tuple[str, Environment]:
+async def find_device(worker: WarmWorker, device: str, backend: str) -> tuple[str, Environment]:
     """Settle on a device and describe the machine.
 
     Args:
@@ -102,7 +100,7 @@ def _host_memory() -> int:
 
 async def nvidia_gpus() -> list[Gpu] | str:
     """The NVIDIA GPUs here, or one clause that says why there are none."""
-    return await trio.to_thread.run_sync(_ask_nvml, abandon_on_cancel=True)
+    return await trio.to_thread.run_sync(_ask_nvml)
 
 
 def _ask_nvml() -> list[Gpu] | str:
@@ -112,9 +110,7 @@ def _ask_nvml() -> list[Gpu] | str:
         return "no NVIDIA GPU"
     try:
         driver = str(pynvml.nvmlSystemGetDriverVersion())
-        handles = [
-            pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())
-        ]
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
         return [_describe(handle, driver) for handle in handles] or "no NVIDIA GPU"
     except pynvml.NVMLError as error:
         return f"the NVIDIA driver does not answer: {error}"

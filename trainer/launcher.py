@@ -16,6 +16,7 @@ from trainer.channel import Channel
 from trainer.collect import drain_log, open_pipe
 from trainer.frames import Message
 from trainer.log import Log
+from trainer.nursery import open_nursery
 
 SPAWNER = Path(__file__).with_name("spawner.py")
 CONTROL = 3
@@ -64,7 +65,7 @@ class Launcher:
     @asynccontextmanager
     async def open(cls) -> AsyncIterator["Launcher"]:
         """A launcher; leaving the block ends everything that it started."""
-        async with trio.open_nursery() as nursery:
+        async with open_nursery() as nursery:
             yield cls(nursery)
             nursery.cancel_scope.cancel()
 
@@ -140,7 +141,7 @@ class Launcher:
             process = subprocess.Popen(  # noqa: S603 - our own file, nothing of a user's
                 [sys.executable, "-I", "-B", str(SPAWNER)],
                 env={},
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 close_fds=True,
                 start_new_session=True,

@@ -107,7 +107,8 @@ class Reader:
         try:
             if size > MAX_BYTES:
                 raise msgspec.DecodeError("too long")
-            return _DECODER.decode(self._buffer[_PREFIX : _PREFIX + size])
+            message: Report = _DECODER.decode(self._buffer[_PREFIX : _PREFIX + size])
+            return message
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self.garbled = True
             return Garbled()

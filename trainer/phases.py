@@ -18,6 +18,7 @@ from trainer.launcher import CONTROL, Child, Launcher
 from trainer.log import Log
 from trainer.messages import Garbled, Report
 from trainer.meter import Ended, Limits
+from trainer.nursery import open_nursery
 from trainer.sandbox import Backend, Mount
 
 HERE = Path(__file__).parent
@@ -30,6 +31,7 @@ STOP_S, OVERTIME_S = 5.0, 15.0
 ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "LANG": "C.UTF-8",
+    "USER": "skep",  # else getpass looks for a name that the nameless user has not
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     # Else the order of a set of strings, and with it the weights, changes from worker to worker.
@@ -132,9 +134,14 @@ class WarmWorker:
         """
         reports, report = open_pipe()
         printed, prints = open_pipe(PIPE_BYTES)
-        order = {"phase": phase, "work": work, "limits": msgspec.to_builtins(limits), "meter": meter}
+        order = {
+            "phase": phase,
+            "work": work,
+            "limits": msgspec.to_builtins(limits),
+            "meter": meter,
+        }
         ended = trio.Event()
-        async with trio.open_nursery() as nursery:
+        async with open_nursery() as nursery:
             nursery.start_soon(read_messages, reports, handle, ended)
             nursery.start_soon(drain_log, printed, log, ended)
             try:

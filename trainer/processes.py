@@ -98,7 +98,7 @@ def _parse_stat(pid: int, line: bytes) -> Process:
 
 
 def _from_ps() -> list[Process]:
-    listing = subprocess.run(  # noqa: S603 - a constant command
+    listing = subprocess.run(
         ["/bin/ps", "-A", "-o", "pid=,ppid=,rss=,time="], capture_output=True, text=True, check=True
     )
     found = []

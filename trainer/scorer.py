@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from trainer import frames  # noqa: E402 - run by path, see the docstring
+from trainer import frames
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +57,11 @@ class Draws:
         key = (seed, split)
         if key not in self._kept:
             inputs, targets, sizes = self._prepare.validation(self._data, split, seed)
-            self._kept[key] = tuple(map(torch.from_numpy, (inputs, targets, sizes)))
+            self._kept[key] = (
+                torch.from_numpy(inputs),
+                torch.from_numpy(targets),
+                torch.from_numpy(sizes),
+            )
             if len(self._kept) > KEPT_DRAWS:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import trio
@@ -36,13 +37,16 @@ class Meta(Struct, frozen=True):
         return max(1, EXCHANGE_BYTES // (4 * self.values["context"] * self.values["vocab"]))
 
 
-class Exchange(Struct, frozen=True):
-    """Descriptors of what the two sides share: inputs, logits, and an end of a socket each."""
+class Exchange(NamedTuple):
+    """What the two sides share: descriptors of memory, and an end of a connection each.
+
+    Close an end here once its side has ended, or the other side will not notice.
+    """
 
     inputs: int
     logits: int
-    model: int
-    scorer: int
+    model: socket.socket
+    scorer: socket.socket
 
 
 class Scorer:
@@ -98,8 +102,9 @@ class Scorer:
             "seconds": seconds,
         }
         answer = None
+        end = exchange.scorer
         try:
-            await self._channel.send(request, [exchange.inputs, exchange.logits, exchange.scorer])
+            await self._channel.send(request, [exchange.inputs, exchange.logits, end.fileno()])
             with trio.move_on_after(seconds + OVERTIME_S):
                 answer = await self._channel.receive()
         except trio.Cancelled:
@@ -108,6 +113,7 @@ class Scorer:
                 answer = await self._channel.receive()
             raise
         finally:
+            end.close()
             if answer is None:
                 await self.kill()
         if answer is None:
@@ -135,7 +141,7 @@ def open_exchange(meta: Meta) -> Iterator[Exchange]:
         inputs = shared_memory(cells * 8)
         logits = shared_memory(cells * meta.values["vocab"] * 4)
         try:
-            yield Exchange(inputs, logits, model.fileno(), scorer.fileno())
+            yield Exchange(inputs, logits, model, scorer)
         finally:
             os.close(inputs)
             os.close(logits)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import trio
 
-from skep.errors import TrainerFault
 from trainer.launcher import Launcher
 from trainer.phases import WarmWorker
 from trainer.sandbox import Backend

@@ -27,7 +27,7 @@ from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from trainer import frames, processes  # noqa: E402 - `-I` leaves our own folder off the path
+from trainer import frames, processes
 
 _FIRST, _HIGH = 3, 64
 """Descriptors are moved to here and above before they take their final numbers."""
@@ -78,11 +78,11 @@ class Spawner:
                 os._exit(127)
         for descriptor in (*descriptors, writer):
             os.close(descriptor)
-        with os.fdopen(reader, "rb") as failure:  # closed by a successful exec
-            error = failure.read().decode(errors="replace")
-        if error:
+        with os.fdopen(reader, "rb") as pipe:  # closed by a successful exec
+            failure = pipe.read().decode(errors="replace")
+        if failure:
             os.waitpid(pid, 0)
-            return {"error": error}
+            return {"error": failure}
         self.started.add(pid)
         return {"pid": pid}
 

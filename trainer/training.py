@@ -126,7 +126,10 @@ class Training:
         spent_ms = self._meter.spent_ms(ended, trained_s)
         budget_ms = self._order.budget_ms
         if not fault and self._order.steps is None and self._meter.overshot(budget_ms, spent_ms):
-            fault = "void", f"it spent {spent_ms / 1000:.1f} s of a budget of {budget_ms / 1000:g} s"
+            fault = (
+                "void",
+                f"it spent {spent_ms / 1000:.1f} s of a budget of {budget_ms / 1000:g} s",
+            )
         weights = None if fault else await trio.to_thread.run_sync(file_digest, path)
         status, reason = fault or ("done", "")
         return Outcome(
@@ -136,7 +139,7 @@ class Training:
             tokens=finished.tokens if finished else said.tokens,
             spent_ms=spent_ms,
             train_ms=round((ended.cpu if self._meter.on_cpu else trained_s) * 1000),
-            peak_kib=(finished and finished.memory or ended.peak) >> 10,
+            peak_kib=((finished and finished.memory) or ended.peak) >> 10,
             parameters=finished.parameters if finished else 0,
             weights=weights,
             checkpoint=None if fault else path,

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from trainer import frames, processes  # noqa: E402 - run by path, see the docstring
+from trainer import frames, processes
 
 if TYPE_CHECKING:
     from trainer.probe import Probe

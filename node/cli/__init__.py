@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError, Group
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from skep import __version__
 from skep.errors import SkepError
@@ -30,14 +30,15 @@ def make_app() -> App:
     """The App with all commands, none of them imported yet."""
     app = App(
         name="skep",
-        help="Autonomous machine-learning research on your own machine.",
-        help_epilogue=(
+        help=(
+            "Autonomous machine-learning research on your own machine.\n\n"
             "Ids can be shortened to 4 or more digits. Everything durable lies in SKEP_HOME; "
             "`skep config paths` says where."
         ),
         help_format="plaintext",
         version=f"skep {__version__}",
         group_commands=SETUP,
+        default_parameter=Parameter(show_default=False),
         backend="trio",
     )
 

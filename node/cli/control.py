@@ -5,7 +5,7 @@ trio is imported only when there is somebody to talk to.
 
 from typing import Any
 
-from node.cli.output import AsJson, duration, emit, facts, number, say, short, table
+from node.cli.output import SHORT_DIGITS, AsJson, duration, emit, facts, number, say, short, table
 from node.cli.reading import NOTHING_YET, Reading, reading
 from node.config import home_folder
 from node.export.documents import Document, task_document
@@ -126,7 +126,7 @@ def _show_node(node: dict[str, Any]) -> None:
                 steps,
                 number(slot["loss"], ".3f"),
                 left,
-                slot["program"][:10],
+                slot["program"][:SHORT_DIGITS],
                 what,
             )
         )

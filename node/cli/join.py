@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from node.cli import EXIT_INTERRUPTED
 from node.cli.output import number, say, short
 from node.config import home_folder, load
 
 if TYPE_CHECKING:
     from node.app import Summary
-
-EXIT_INTERRUPTED = 130
 
 
 async def join(

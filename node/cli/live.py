@@ -108,7 +108,7 @@ class Screen:
         if isinstance(event, Said):
             self._live.console.print(Text(event.text))
         self._take(event)
-        self._live.update(self._picture(), refresh=True)
+        self._live.update(self.picture(), refresh=True)
 
     def _take(self, event: Event) -> None:
         match event:
@@ -133,7 +133,8 @@ class Screen:
             case Paused():
                 self._paused = event.paused
 
-    def _picture(self) -> RenderableType:
+    def picture(self) -> RenderableType:
+        """The slots, the last verdicts, and one line about all of it."""
         slots = Table(box=None, pad_edge=False, header_style="bold", expand=True)
         for name in ("slot", "phase", "step", "loss", "left", "strategy"):
             slots.add_column(name, no_wrap=True)

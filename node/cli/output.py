@@ -13,10 +13,7 @@ from node.history import Experiment
 if TYPE_CHECKING:
     from rich.console import Console
 
-PIPE_COLUMNS = 400
-"""Width of tables that no terminal limits: descriptions are not cut there."""
-
-SHORT_DIGITS = 10
+SHORT_DIGITS = 8
 
 AsJson = Annotated[bool, Parameter(name="--json", negative="")]
 TaskName = Annotated[str | None, Parameter(name="--task")]
@@ -64,53 +61,36 @@ def facts(pairs: Sequence[tuple[str, str]]) -> None:
 
 
 def console() -> "Console":
-    """A rich console that writes what it is given and interprets nothing."""
+    """A rich console that colours on a terminal and interprets nothing."""
     from rich.console import Console
 
-    terminal = sys.stdout.isatty()
-    return Console(
-        highlight=False,
-        markup=False,
-        emoji=False,
-        width=shutil.get_terminal_size().columns if terminal else PIPE_COLUMNS,
-    )
+    return Console(highlight=False, markup=False, emoji=False)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, words: Sequence[str]) -> None:
-    """Print a table; columns named in `words` are left-aligned, the last one may be cut.
+    """Print a table as wide as its content; on a terminal the last column is cut at the edge.
 
     Args:
         columns: headings.
         rows: cells, as many as there are columns.
         words: headings of the columns that hold text; all others hold numbers.
     """
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name in columns:
-        last = name == columns[-1] and name in words
-        grid.add_column(
-            Text(name),
-            justify="left" if name in words else "right",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=12 if last else len(name),
-            ratio=1 if last else None,
-        )
-    for row in rows:
-        grid.add_row(*(Text(cell) for cell in row))
-    screen = console()
-    with screen.capture() as capture:
-        screen.print(grid)
-    for line in capture.get().splitlines():
-        say(line.rstrip())
+    lines = [columns, *rows]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    edge = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for cells in lines:
+        padded = [
+            f"{cell:<{width}}" if name in words else f"{cell:>{width}}"
+            for name, cell, width in zip(columns, cells, widths, strict=True)
+        ]
+        line = "  ".join(padded).rstrip()
+        say(line if edge is None or len(line) <= edge else f"{line[: edge - 1]}…")
 
 
 def experiments(rows: Sequence[Experiment], metric: str) -> None:
     """Print experiments one line each."""
     table(
-        ("#", "program", metric, "Δ", "σ", "e", "runs", "verdict", "took", "description"),
+        ("#", "program", metric, "Δ", "σ", "e", "runs", "verdict", "description"),
         [
             (
                 str(row.number),
@@ -121,7 +101,6 @@ def experiments(rows: Sequence[Experiment], metric: str) -> None:
                 number(row.e, ".3g"),
                 str(len(row.runs)),
                 row.verdict,
-                duration(row.seconds),
                 row.description,
             )
             for row in rows

@@ -29,7 +29,7 @@ async def laboratory(
     folder.mkdir(parents=True, exist_ok=True)
     found = load(task, home=folder, budget_s=budget_s, start_program=None)
     await prepare(found, lambda line: print(line, flush=True))
-    backend = await choose()
+    backend, _ = await trio.to_thread.run_sync(choose)
     async with LocalExecutor.open(
         found, folder, jobs=jobs, device="auto", sandbox=backend
     ) as executor:

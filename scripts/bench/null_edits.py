@@ -8,7 +8,7 @@ import ast
 import random
 from collections.abc import Iterator
 
-from skep.source import check_source, fingerprint
+from skep.patch import check_source, fingerprint
 
 
 def null_edits(source: str, count: int, seed: int = 0) -> list[str]:

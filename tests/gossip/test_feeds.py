@@ -194,6 +194,16 @@ def test_an_undone_append_leaves_its_place_free(tmp_path: Path) -> None:
         assert feed.link == link
 
 
+def test_records_put_back_are_kept_and_a_new_session_begins(tmp_path: Path) -> None:
+    entries = fill(tmp_path, 2)
+    lost = make_chain(Link(b"earlier!", 0, NO_PREVIOUS), 40)
+    with open_feed(tmp_path) as feed:
+        feed.restore(lost)
+        assert list(feed.entries()) == entries + [one.signature + one.body for one in lost]
+        assert feed.link.session not in (session_of(entries), b"earlier!")
+        assert (feed.link.seq, feed.link.prev) == (0, NO_PREVIOUS)
+
+
 def test_a_feed_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "feed").mkdir()
     (tmp_path / "feed" / "own.feed").symlink_to(tmp_path / "elsewhere")

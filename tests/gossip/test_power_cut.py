@@ -7,6 +7,7 @@ run on it through apsw; the feed's own system calls are followed on the way to t
 import os
 import random
 import sqlite3
+import stat
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import get_args
 import pytest
 
 from gossip.feeds import Feed
+from gossip.identity import Identity
 from gossip.store import Program, Store, keep_job, keep_program, keep_record
 from gossip.wire import decode
 from skep.records import program_id
@@ -122,3 +124,26 @@ def test_the_feed_keeps_every_acknowledged_record(
         assert_chains_hold([decode(entry) for entry in left])
         feed.append(make_chain(feed.link, 2))
         assert_chains_hold([decode(entry) for entry in feed.entries()])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="follows fsync, as Linux uses it")
+def test_a_new_key_is_on_the_medium_before_it_is_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    sync, link = os.fsync, os.link
+
+    def followed_sync(descriptor: int) -> None:
+        sync(descriptor)
+        synced = os.fstat(descriptor)
+        steps.append("folder synced" if stat.S_ISDIR(synced.st_mode) else f"{synced.st_size} bytes")
+
+    def followed_link(source: Path, target: Path) -> None:
+        link(source, target)
+        steps.append(f"linked as {target.name}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", followed_sync)
+        patch.setattr(os, "link", followed_link)
+        Identity.load(tmp_path)
+    assert steps == ["68 bytes", "linked as identity.key", "folder synced"]

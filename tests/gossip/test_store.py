@@ -180,6 +180,13 @@ def test_rebuilding_keeps_the_damaged_files_and_carries_programs_over(tmp_path: 
     assert (tmp_path / "skep.db.damaged-2").exists()
 
 
+def test_rebuilding_leaves_programs_behind_that_are_not_what_their_id_says(tmp_path: Path) -> None:
+    path = tmp_path / "skep.db"
+    filled(path)
+    overwrite(path, b"x = 7\n", b"x = 8\n")
+    assert rebuild(path) == 299
+
+
 def test_rebuilding_from_garbage_gives_an_empty_database(tmp_path: Path) -> None:
     path = tmp_path / "skep.db"
     path.write_bytes(b"garbage" * 1000)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gossip.wire import decode, encode, frame, one_line, split_frames
+from gossip.wire import decode, encode, frame, split_frames
 from skep.errors import RecordError
 from skep.records import Environment, Hunk, Rescore, Run, Score, SetConstant
 from tests.factories import CPU, content_id, make_run
@@ -277,17 +277,6 @@ EDGE_RUNS: list[dict[str, Any]] = [
 def test_a_run_at_the_edge_of_its_range_is_valid(number: int) -> None:
     record = make_record(replace(make_run("p"), **EDGE_RUNS[number]))
     assert decode(SIGNATURE + encode(record)).record == record
-
-
-@given(st.text(max_size=700))
-def test_any_text_becomes_a_line_that_records_allow(text: str) -> None:
-    note = one_line(text)
-    assert encode(make_record(make_run("p", note=note)))
-    assert one_line(note) == note
-
-
-def test_a_line_keeps_what_can_be_read() -> None:
-    assert one_line(" Loss\tis\n\x1b[1mnan \u202eé ") == "Loss is [1mnan é"
 
 
 @given(st.lists(st.binary(min_size=65, max_size=200), max_size=5), st.binary(max_size=100))

@@ -22,7 +22,8 @@ from trainer.hardware import find_device
 from trainer.launcher import Launcher
 from trainer.log import Log
 from trainer.meter import REFERENCE_PROBE_S, Limits, Meter
-from trainer.outcome import Said, failed, failure
+from trainer.nursery import open_nursery
+from trainer.outcome import Said, failure
 from trainer.sandbox import Backend
 from trainer.scoring import open_exchange
 from trainer.slot import Slot
@@ -37,7 +38,9 @@ SCORE_S, SCORE_SHARE = 20.0, 1.0
 class LocalExecutor:
     """Implements `skep.ports.Executor` on this machine; see `open`."""
 
-    def __init__(self, task: Task, slots: list[Slot], device: str, environment: Environment) -> None:
+    def __init__(
+        self, task: Task, slots: list[Slot], device: str, environment: Environment
+    ) -> None:
         self.slots = len(slots)
         self._task = task
         self._slots = slots
@@ -65,7 +68,7 @@ class LocalExecutor:
             ConfigError: there is no such device here.
             TrainerFault: a helper process does not start.
         """
-        async with Launcher.open() as launcher, trio.open_nursery() as nursery:
+        async with Launcher.open() as launcher, open_nursery() as nursery:
             slots = [
                 Slot(
                     number,
@@ -101,9 +104,7 @@ class LocalExecutor:
     async def train(self, slot: int, order: Order, report: Callable[[Progress], None]) -> Outcome:
         """Train one program; see `skep.ports.Executor`."""
         started = trio.current_time()
-        training = Training(
-            self._task, self._slots[slot], self._device, self._meter, order, report
-        )
+        training = Training(self._task, self._slots[slot], self._device, self._meter, order, report)
         with self._slots[slot].stretch() as interrupted:
             outcome = await training.outcome()
             if interrupted:
@@ -147,7 +148,7 @@ class LocalExecutor:
             open_exchange(scorer.meta) as exchange,
             opened(subject.checkpoint, os.O_RDONLY) as checkpoint,
         ):
-            async with trio.open_nursery() as nursery:
+            async with open_nursery() as nursery:
 
                 async def ask() -> None:
                     nonlocal result
@@ -157,12 +158,13 @@ class LocalExecutor:
                 ended = await worker.run(
                     "serve",
                     work,
-                    [checkpoint, exchange.inputs, exchange.logits, exchange.model],
+                    [checkpoint, exchange.inputs, exchange.logits, exchange.model.fileno()],
                     limits=limits,
                     meter="wall",
                     handle=said.hear,
                     log=log,
                 )
+                exchange.model.close()
         if isinstance(result, tuple):
             return Scored(result)
         fault = failure(ended, said, complete=True)

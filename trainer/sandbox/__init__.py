@@ -39,11 +39,7 @@ class Guarantees(Struct, frozen=True):
     def strong(self) -> bool:
         """Whether code of strangers may run there."""
         return (
-            self.files
-            and self.network
-            and self.processes
-            and self.environment
-            and self.privileges
+            self.files and self.network and self.processes and self.environment and self.privileges
         )
 
 

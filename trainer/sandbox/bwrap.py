@@ -19,6 +19,8 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+import msgspec
+
 from skep.errors import SandboxError
 from trainer.sandbox import Command, Guarantees, Mount, python_prefixes
 
@@ -26,6 +28,7 @@ SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 SETTINGS = ("/etc/ld.so.cache", "/etc/alternatives")
 NAMELESS = range(65520, 65534)
 """User ids that systemd's allocation leaves unused (docs/UIDS-GIDS): one for each slot."""
+TMP = "/tmp"  # noqa: S108 - a mount point inside
 SCRATCH_BYTES = 256 * 1024 * 1024
 GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset")
 GPU_FACTS = ("/sys/bus/pci", "/sys/devices", "/sys/class/drm", "/sys/module/nvidia")
@@ -66,11 +69,11 @@ class Bubblewrap:
             *("--die-with-parent", "--new-session", "--as-pid-1"),
             *_system(),
             *_devices(devices),
-            *_private("/tmp"),  # noqa: S108 - a mount point inside
+            *_private(TMP),
             *_mounts(mounts),
-            *("--remount-ro", "/", "--chdir", "/tmp", "--", *drop, *argv),
+            *("--remount-ro", "/", "--chdir", TMP, "--", *drop, *argv),
         ]
-        inside = {**env, "HOME": "/tmp", "TMPDIR": "/tmp"}  # noqa: S108
+        inside = {**env, "HOME": TMP, "TMPDIR": TMP}
         return Command(tuple(parts), inside)
 
     def _identity(self, user: int) -> tuple[list[str], list[str]]:
@@ -92,7 +95,7 @@ class Bubblewrap:
         escaped = sorted(name for name, closed in seen.items() if not closed)
         if escaped:
             raise SandboxError(f"bubblewrap does not seal off {', '.join(escaped)} here")
-        return Guarantees(backend=self.name, **seen)
+        return msgspec.convert({"backend": self.name, **seen}, Guarantees)
 
     def _attempt(self) -> dict[str, bool]:
         """Run the escape probe inside; what it was kept from."""
