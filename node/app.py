@@ -26,9 +26,11 @@ from node.experiment import Bench, value_of
 from node.export.results import write_results
 from node.home import Home, hold, remember_task
 from node.loop import Researcher
+from node.machine import settle
 from node.status import Status
 from skep.errors import SkepError
 from skep.events import Event, Finished, Judged, Paused, Said
+from skep.records import Environment
 from skep.tier import tier
 from strategies.tune import Tune
 from trainer.executors.local import LocalExecutor
@@ -74,6 +76,7 @@ class Node(Struct, frozen=True):
     ledger: Ledger
     task: Task
     executor: LocalExecutor
+    environment: Environment
     guarantees: Guarantees
 
 
@@ -109,7 +112,8 @@ async def open_node(settings: Settings, say: Callable[[str], None]) -> AsyncIter
                 task, home.root, jobs=jobs, device=settings.device, sandbox=backend
             ) as executor,
         ):
-            yield Node(home, identity, ledger, task, executor, guarantees)
+            environment = settle(home, executor.environment)
+            yield Node(home, identity, ledger, task, executor, environment, guarantees)
 
 
 async def run(settings: Settings, show: Callable[[Event], None]) -> Summary | None:
@@ -154,7 +158,7 @@ class _Session:
         facts = node.task.facts
         self._researcher = Researcher(
             ledger=node.ledger,
-            bench=Bench(facts, node.executor, node.home.runs),
+            bench=Bench(facts, node.executor, node.home.runs, node.environment),
             strategies=[Tune()],
             author=node.identity.public,
             proposals=settings.experiments,
@@ -195,7 +199,7 @@ class _Session:
     def _level(self, program: bytes) -> float | None:
         """Mean score of a program on the pinned draw."""
         runs = self._node.ledger.runs(self._node.task.facts.id)
-        here = tier(self._node.executor.environment)
+        here = tier(self._node.environment)
         values = [
             value
             for _, run in runs
@@ -246,7 +250,7 @@ class _Session:
 
     def _banner(self) -> list[str]:
         node, facts = self._node, self._node.task.facts
-        machine = node.executor.environment
+        machine = node.environment
         unit = "reference-seconds" if machine.backend == "cpu" else "seconds"
         budget = f"{facts.budget_ms / 1000:g} {unit}" if facts.budget_ms else "set by the program"
         return [

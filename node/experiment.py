@@ -19,7 +19,7 @@ from gossip.jobs import Job, job_of
 from skep.errors import HomeError
 from skep.evidence import Research
 from skep.ports import Draw, Executor, Order, Outcome, Progress, Subject, TaskFacts
-from skep.records import MICRO, PINNED_DRAW, Rescore, Run, Score, Status
+from skep.records import MICRO, PINNED_DRAW, Environment, Rescore, Run, Score, Status
 
 SCREEN_PARENTS = 3
 """Parent runs that a screening run is compared with; more would cost more than they tell."""
@@ -37,11 +37,13 @@ class Bench(Struct, frozen=True):
         task: facts of the task.
         executor: runs and scores programs.
         folder: `runs/` of the home; each job has its own folder below it.
+        environment: the machine, as it goes into every run.
     """
 
     task: TaskFacts
     executor: Executor
     folder: Path
+    environment: Environment
 
 
 class Parent(Struct, frozen=True):
@@ -171,7 +173,7 @@ async def measure(
         scores=scores,
         rescored=rescored,
         scored_by=bench.task.scored_by,
-        environment=bench.executor.environment,
+        environment=bench.environment,
         note=printable(job.note if status == "done" else reason),
     )
 

@@ -16,7 +16,7 @@ from node.experiment import Bench, Parent, checkpoint_path, printable, value_of
 from node.plan import Repeat
 from skep.errors import PatchError
 from skep.evidence import Fold, Research
-from skep.patch import apply
+from skep.patch import apply, make
 from skep.ports import Proposal, Trial, View
 from skep.records import Run, program_id
 from skep.tier import tier
@@ -45,7 +45,7 @@ class Notebook:
             sigma_prior=bench.task.sigma,
         )
         self.research: Research = self._fold.snapshot()
-        here = tier(bench.executor.environment)
+        here = tier(bench.environment)
         for run_id, run in ledger.runs(bench.task.id):
             if tier(run.environment) == here:
                 self.take_in(run_id, run)
@@ -59,19 +59,27 @@ class Notebook:
     # Jobs
 
     def repetition(self, action: Repeat, others: Collection[Job]) -> Job:
-        """A baseline run of the champion, or a re-run of a candidate as it was first proposed."""
+        """A baseline run of the champion, or a re-run of a candidate against it."""
         first = self._first_run(action.program)
-        baseline = action.purpose == "baseline"
-        return Job(
+        job = Job(
             task=self._bench.task.id,
             program=action.program,
             parent=first.parent if first else None,
             edits=first.edits if first else (),
-            strategy="baseline" if baseline or first is None else first.strategy,
+            strategy="baseline",
             seed=self.fresh_seed(action.program, others),
             purpose=action.purpose,
-            note="" if baseline or first is None else first.note,
+            note="",
         )
+        if first is None or action.purpose == "baseline":
+            return job
+        job = replace(job, strategy=first.strategy, note=self.note_of(action.program))
+        champion = self.research.champion
+        if champion == job.parent:
+            return job
+        # The champion changed meanwhile, and a run says what it is compared with.
+        texts = self._ledger.program(champion), self._ledger.program(action.program)
+        return replace(job, parent=champion, edits=make(*texts))
 
     def screening(self, proposal: Proposal, others: Collection[Job]) -> Job:
         """The first run of a proposed program, which must be in the ledger already."""
@@ -173,9 +181,9 @@ class Notebook:
         return [parent for parent in found if parent.checkpoint.exists()]
 
     def note_of(self, program: bytes) -> str:
-        """What its author said about a program."""
-        first = self._first_run(program)
-        return first.note if first else ""
+        """The hypothesis behind a program; runs that failed carry their reason in its place."""
+        notes = (run.note for _, run in self._runs if run.program == program and run.scores)
+        return next(notes, "")
 
     def prune(self, flying: Collection[Job]) -> None:
         """Delete the checkpoints that no comparison can need any more."""

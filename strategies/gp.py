@@ -1,9 +1,9 @@
 """Trust-region Bayesian optimisation over unit coordinates, in numpy. Pure; lower is better.
 
-A Gaussian process with an isotropic Matern-5/2 kernel models the scores of what was run; the next
-points are those of greatest expected improvement among small random moves away from the best
-point. How small follows from the history: success widens the region, failure narrows it. Against
-Optuna's TPE: `scripts/bench/search.py` (real runs) and `synthetic_search.py`.
+A Gaussian process with an isotropic Matern-5/2 kernel models the scores of what was run. The next
+points are those of greatest expected improvement among random moves of a few coordinates away
+from the incumbent, no farther than a radius that follows from the history: success widens it,
+failure narrows it. What a coordinate means is the business of `strategies.constants`.
 """
 
 import math
@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
+
+from strategies.constants import Axis
 
 Array = NDArray[np.float64]
 
@@ -25,115 +27,115 @@ MOVED_SHARE = 0.2
 RADIUS_START, RADIUS_MIN, RADIUS_MAX = 0.8, 0.1, 1.6
 RADIUS_STEP = 1.6
 SUCCESSES_TO_WIDEN, FAILURES_TO_NARROW = 2, 8
+
 CLIP_LOW, CLIP_HIGH = -5.0, 2.5
-"""Standardised scores are clipped here: how bad a bad point was says nothing about good ones."""
+"""Standardised scores are clipped: how bad a bad point was says nothing about good ones."""
+NOISE_MIN = 1e-3
+"""Least variance of a standardised score; keeps the kernel matrix well-conditioned."""
+
+ACTIVE_MAX = 250
+"""Points that the model sees; the nearest to the best one where there are more."""
 
 FAILURE_PENALTY, FAILURE_REACH = 1.5, 0.3
-ACTIVE_MAX = 250
-"""Points that the model sees: the nearest to the best one, when there are more."""
-
-
-class Observation(Struct, frozen=True):
-    """A program that was run: where it lies, its mean score, and over how many seeds."""
-
-    point: tuple[float, ...]
-    score: float
-    runs: int
+PENDING_REACH = 0.15
+"""No proposal comes this near (in units) to one that is running."""
 
 
 class Posterior:
-    """A Gaussian process fitted to standardised scores.
+    """What the scores at some points say about the score everywhere.
 
     Args:
-        points: shape [n, d].
+        points: shape [n, d], in units.
         scores: shape [n], standardised.
         noise: variance of each score, shape [n].
     """
 
     def __init__(self, points: Array, scores: Array, noise: Array) -> None:
-        self._points = points
-        self._scores = scores
-        self._noise = noise
-        self.length = max(LENGTHS, key=self._log_likelihood)
-        self._factor = self._cholesky(self.length)
-        self._weights = self._solve(scores)
+        self.points, self.scores, self.noise = points, scores, noise
+        distances = _distances(points, points)
+        fits = [_Fit(distances, scores, noise, length) for length in LENGTHS]
+        self._fit = max(fits, key=lambda fit: fit.log_likelihood)
 
     def predict(self, points: Array) -> tuple[Array, Array]:
-        """Mean and standard deviation of the score without noise, each of shape [m]."""
-        cross = matern(points, self._points, self.length)
-        spread = np.linalg.solve(self._factor, cross.T)
+        """Mean and standard deviation of the noiseless score at [m, d] points: shapes [m]."""
+        cross = matern(_distances(points, self.points), self._fit.length)
+        spread = np.linalg.solve(self._fit.factor, cross.T)
         variance = np.maximum(1 - (spread**2).sum(0), 1e-9)
-        return np.asarray(cross @ self._weights), np.asarray(np.sqrt(variance))
+        return np.asarray(cross @ self._fit.weights), np.asarray(np.sqrt(variance))
 
-    def _cholesky(self, length: float) -> Array:
-        kernel = matern(self._points, self._points, length)
-        return np.linalg.cholesky(kernel + np.diag(self._noise))
-
-    def _solve(self, scores: Array) -> Array:
-        solved = np.linalg.solve(self._factor.T, np.linalg.solve(self._factor, scores))
-        return np.asarray(solved)
-
-    def _log_likelihood(self, length: float) -> float:
-        self._factor = self._cholesky(length)
-        fit = -0.5 * float(self._scores @ self._solve(self._scores))
-        return fit - float(np.log(np.diag(self._factor)).sum())
+    def believing(self, pending: Array) -> "Posterior":
+        """The same with [m, d] more points, as if they had come out as expected."""
+        if not len(pending):
+            return self
+        return Posterior(
+            np.vstack([self.points, pending]),
+            np.concatenate([self.scores, self.predict(pending)[0]]),
+            np.concatenate([self.noise, np.full(len(pending), NOISE_MIN)]),
+        )
 
 
-def matern(left: Array, right: Array, length: float) -> Array:
-    """Matern-5/2 kernel between points of shape [n, d] and [m, d]: shape [n, m]."""
-    squares = (left**2).sum(1)[:, None] + (right**2).sum(1)[None] - 2 * left @ right.T
-    scaled = np.sqrt(np.maximum(squares, 0.0)) * math.sqrt(5) / length
+class _Fit:
+    """A Gaussian process of one length scale."""
+
+    def __init__(self, distances: Array, scores: Array, noise: Array, length: float) -> None:
+        self.length = length
+        self.factor = np.linalg.cholesky(matern(distances, length) + np.diag(noise))
+        self.weights = np.linalg.solve(self.factor.T, np.linalg.solve(self.factor, scores))
+        misfit = 0.5 * float(scores @ self.weights)
+        self.log_likelihood = -misfit - float(np.log(np.diag(self.factor)).sum())
+
+
+def matern(distances: Array, length: float) -> Array:
+    """Matern-5/2 correlation at given distances, element by element."""
+    scaled = distances * (math.sqrt(5) / length)
     return np.asarray((1 + scaled + scaled**2 / 3) * np.exp(-scaled))
 
 
-def suggest(
-    seen: Sequence[Observation],
-    *,
-    sigma: float,
-    failed: Sequence[Sequence[float]],
-    pending: Sequence[Sequence[float]],
-    rng: np.random.Generator,
-) -> list[list[float]]:
-    """Points worth running next, best first.
+def _distances(left: Array, right: Array) -> Array:
+    """Euclidean distances between [n, d] and [m, d] points: shape [n, m]."""
+    squares = (left**2).sum(1)[:, None] + (right**2).sum(1)[None] - 2 * left @ right.T
+    return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
+
+
+class Belief(Struct, frozen=True):
+    """The fitted history: where the incumbent is, and what is expected elsewhere.
+
+    Attributes:
+        posterior: fitted to the points near the best one.
+        best: row of the incumbent (best posterior mean) in the history.
+        radius: half-width of the trust region in units.
+    """
+
+    posterior: Posterior
+    best: int
+    radius: float
+
+
+def believe(points: Array, scores: Array, runs: Array, sigma: float) -> Belief:
+    """Fit what is known.
 
     Args:
-        seen: what was run, in order; at least one.
-        sigma: noise of one run, in units of the score.
-        failed: points where programs crash.
-        pending: points that are running; taken to come out as the model expects.
-        rng: for the candidates.
+        points: shape [n, d], in units, oldest first; n >= 1.
+        scores: mean score of each, shape [n]; lower is better.
+        runs: how many runs each mean is of, shape [n].
+        sigma: noise of one run, in units of the scores.
     """
-    points = np.array([one.point for one in seen], dtype=np.float64)
-    raw = np.array([one.score for one in seen], dtype=np.float64)
-    runs = np.array([one.runs for one in seen], dtype=np.float64)
-    scale = max(float(raw.std()), sigma)
-    scores = np.clip((raw - np.median(raw)) / scale, CLIP_LOW, CLIP_HIGH)
-    noise = np.maximum(sigma**2 / runs / scale**2, 1e-3)
-    best = points[int(np.argmin(_smoothed(points, scores, noise)))]
-    active = np.argsort(((points - best) ** 2).sum(1), kind="stable")[:ACTIVE_MAX]
-    points, scores, noise = points[active], scores[active], noise[active]
-    if pending:
-        waiting = np.array(pending, dtype=np.float64)
-        believed, _ = Posterior(points, scores, noise).predict(waiting)
-        points = np.vstack([points, waiting])
-        scores = np.concatenate([scores, believed])
-        noise = np.concatenate([noise, np.full(len(waiting), 1e-3)])
-    model = Posterior(points, scores, noise)
-    target = float(model.predict(points)[0].min())
-    candidates = _moves(best, radius(seen), rng)
-    mean, spread = model.predict(candidates)
-    gain = expected_improvement(mean + _penalty(candidates, failed), spread, target)
-    return [list(map(float, candidates[i])) for i in np.argsort(-gain, kind="stable")]
+    scale = max(float(scores.std()), sigma, 1e-12)
+    standard = np.clip((scores - np.median(scores)) / scale, CLIP_LOW, CLIP_HIGH)
+    noise = np.maximum(sigma**2 / runs / scale**2, NOISE_MIN)
+    nearest = _distances(points, points[[int(np.argmin(standard))]])[:, 0]
+    active = np.sort(np.argsort(nearest, kind="stable")[:ACTIVE_MAX])
+    posterior = Posterior(points[active], standard[active], noise[active])
+    mean, _ = posterior.predict(points[active])
+    return Belief(posterior, int(active[np.argmin(mean)]), radius(scores))
 
 
-def radius(seen: Sequence[Observation]) -> float:
-    """Half-width of the trust region after a history, replayed from its start."""
-    size, successes, failures = RADIUS_START, 0, 0
-    best = math.inf
-    for one in seen:
-        if one.score < best:
-            best = one.score
-            successes, failures = successes + 1, 0
+def radius(scores: Sequence[float] | Array) -> float:
+    """Half-width of the trust region after a history of scores, replayed from its start."""
+    size, successes, failures, best = RADIUS_START, 0, 0, math.inf
+    for score in scores:
+        if score < best:
+            best, successes, failures = score, successes + 1, 0
         else:
             successes, failures = 0, failures + 1
         if successes >= SUCCESSES_TO_WIDEN:
@@ -141,6 +143,38 @@ def radius(seen: Sequence[Observation]) -> float:
         if failures >= FAILURES_TO_NARROW:
             size, failures = max(size / RADIUS_STEP, RADIUS_MIN), 0
     return size
+
+
+def suggest(
+    belief: Belief,
+    centre: Array,
+    axes: Sequence[Axis],
+    *,
+    failed: Array,
+    pending: Array,
+    rng: np.random.Generator,
+) -> Array:
+    """Points worth running next, best first.
+
+    Args:
+        belief: the fitted history.
+        centre: the incumbent, shape [d].
+        axes: what may be tried of each coordinate.
+        failed: points whose programs crash, shape [f, d].
+        pending: points that are running, shape [p, d].
+        rng: for the candidates.
+
+    Returns:
+        Shape [m, d], m <= CANDIDATES.
+    """
+    candidates = moves(centre, axes, belief.radius, rng)
+    if len(pending):
+        candidates = candidates[_distances(candidates, pending).min(1) > PENDING_REACH]
+    posterior = belief.posterior.believing(pending)
+    target = float(posterior.predict(posterior.points)[0].min())
+    mean, spread = posterior.predict(candidates)
+    gain = expected_improvement(mean + penalty(candidates, failed), spread, target)
+    return np.asarray(candidates[np.argsort(-gain, kind="stable")])
 
 
 def expected_improvement(mean: Array, spread: Array, target: float) -> Array:
@@ -151,26 +185,29 @@ def expected_improvement(mean: Array, spread: Array, target: float) -> Array:
     return np.asarray(spread * (z * below + density))
 
 
-def _smoothed(points: Array, scores: Array, noise: Array) -> Array:
-    """Posterior mean at the points themselves, so that one lucky run is no incumbent."""
-    recent = slice(-2 * ACTIVE_MAX, None)
-    mean, _ = Posterior(points[recent], scores[recent], noise[recent]).predict(points)
-    return mean
-
-
-def _moves(best: Array, size: float, rng: np.random.Generator) -> Array:
-    """Random moves of some coordinates away from the best point, shape [CANDIDATES, d]."""
-    dimensions = len(best)
-    share = max(MOVED_SHARE, 1 / dimensions)
-    moved = rng.random((CANDIDATES, dimensions)) < share
+def moves(centre: Array, axes: Sequence[Axis], size: float, rng: np.random.Generator) -> Array:
+    """Random moves of some coordinates away from a point, shape [m, d], all different from it."""
+    dimensions = len(centre)
+    moved = rng.random((CANDIDATES, dimensions)) < MOVED_SHARE
     moved[np.arange(CANDIDATES), rng.integers(dimensions, size=CANDIDATES)] = True
-    steps = rng.uniform(-size, size, (CANDIDATES, dimensions))
-    return np.asarray(best + steps * moved)
+    places = centre + moved * rng.uniform(-size, size, (CANDIDATES, dimensions))
+    for column, axis in enumerate(axes):
+        rows = moved[:, column]
+        places[rows, column] = _allowed(places[rows, column], centre[column], axis)
+    return places[(places != centre).any(1)]
 
 
-def _penalty(candidates: Array, failed: Sequence[Sequence[float]]) -> Array:
-    if not failed:
+def _allowed(places: Array, here: float, axis: Axis) -> Array:
+    """The nearest allowed places; on a grid at least one step away from `here`, if there is one."""
+    if not axis.grid:
+        return np.clip(places, axis.low, axis.high)
+    grid = np.array([place for place in axis.grid if place != here] or [here])
+    return np.asarray(grid[np.abs(places[:, None] - grid[None]).argmin(1)])
+
+
+def penalty(candidates: Array, failed: Array) -> Array:
+    """What nearness to points that crashed adds to the expected score, shape [m]."""
+    if not len(failed):
         return np.zeros(len(candidates))
-    crashes = np.array(failed, dtype=np.float64)
-    squares = ((candidates[:, None, :] - crashes[None, :, :]) ** 2).sum(-1).min(1)
-    return np.asarray(FAILURE_PENALTY * np.exp(-squares / FAILURE_REACH))
+    nearest = _distances(candidates, failed).min(1)
+    return np.asarray(FAILURE_PENALTY * np.exp(-(nearest**2) / FAILURE_REACH))

@@ -1,127 +1,163 @@
 """Tune: the next setting of the champion's constants, by Bayesian optimisation over all its runs.
 
-It learns from every program that differs from the champion in constants alone, whoever was the
-champion when it ran, and proposes what `strategies.gp` expects most of. Pure but for the signature.
+It learns from every program that differs from the champion in constants alone, whichever was the
+champion when it ran. The search is centred on what the model believes to be best, which may be
+ahead of the champion; the champion is the parent of every proposal all the same. Pure but for the
+signature.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from msgspec import Struct
 
-from skep.constants import Constant, outline
-from skep.fingerprint import digest
+from skep.constants import Value
 from skep.patch import apply, fingerprint
 from skep.ports import Proposal, View
-from skep.records import SetConstant
-from strategies.constants import Axis, Values, axes, settings, units
-from strategies.gp import Observation, suggest
+from skep.records import Number, SetConstant
+from strategies.constants import Axis, Coordinate, coordinates, form
+from strategies.gp import Array, believe, suggest
 
-BOLD_MOVES = (("LR", 1.3), ("BATCH", -1.0), ("LR", 2.3), ("BATCH", -2.0))
-"""The first moves, in units: rates and batch sizes are what a plain program most often has wrong."""
-
-
-class _Known(Struct, frozen=True):
-    """A program by its constants; programs with one skeleton differ in nothing else."""
-
-    skeleton: bytes
-    constants: dict[str, Constant]
-
-    @property
-    def values(self) -> Values:
-        """Value of each constant."""
-        return {name: constant.value for name, constant in self.constants.items()}
+FAR = 4.0
+"""Runs farther than this (in units) from the champion on an axis count as that far."""
 
 
 class Tune:
-    """Proposes new values of constants. Its memory is a cache; all state is in the view."""
+    """Proposes new values of constants. It has no state: everything is in the view."""
 
     name = "tune"
 
-    def __init__(self) -> None:
-        self._known: dict[str, _Known] = {}
-
     def ready(self, view: View) -> bool:
         """Whether the champion has a constant that may be tuned."""
-        return bool(self._space(view))
+        champion = form(view.champion_source, frozenset(view.task.deny))
+        return champion is not None and bool(champion.values)
 
     async def propose(self, view: View) -> Proposal | None:
-        """The most promising setting that nobody has run, or None if all candidates are known."""
-        space = self._space(view)
-        base = self._read(view.champion_source)
-        for point in self._points(view, space):
-            edits = settings(space, point, base.values)
-            if not edits:
-                continue
+        """The most promising setting that nobody has run; None if every candidate is known."""
+        family = gather(view)
+        if family is None:
+            return None
+        for point in family.candidates(np.random.default_rng(view.seed)):
+            edits = family.edits(point)
             source = apply(view.champion_source, edits)
-            if fingerprint(source) not in view.fingerprints:
+            if edits and fingerprint(source) not in view.fingerprints:
                 return Proposal(
                     source=source,
                     parent=view.champion,
-                    edits=tuple(edits),
+                    edits=edits,
                     strategy=self.name,
-                    note=describe(edits, base.values),
+                    note=describe(edits, family.values),
                 )
         return None
 
-    def _points(self, view: View, space: Sequence[Axis]) -> list[list[float]]:
-        family = self._read(view.champion_source).skeleton
-        sign = -1.0 if view.task.direction == "max" else 1.0
-        seen, failed = [], []
-        for trial in view.trials:
-            known = self._read(trial.source)
-            if known.skeleton != family:
-                continue
-            point = units(space, known.values)
-            if trial.values:
-                mean = sign * sum(trial.values) / len(trial.values)
-                seen.append(Observation(tuple(point), mean, len(trial.values)))
-            elif trial.failed:
-                failed.append(point)
-        pending = [
-            units(space, known.values)
-            for known in map(self._read, view.pending)
-            if known.skeleton == family
+
+class Family(Struct, frozen=True):
+    """The programs that differ from the champion in tunable constants alone, as points.
+
+    Attributes:
+        values: the champion's constants.
+        space: a coordinate for each of their numbers, d in all.
+        points: what has a score, shape [n, d], oldest first.
+        scores: mean score of each, signed so that lower is better.
+        runs: how many runs each mean is of.
+        failed: what only ever failed, shape [f, d].
+        pending: what is queued or running, shape [p, d].
+        sigma: noise of one run.
+    """
+
+    values: Mapping[str, Value]
+    space: tuple[Coordinate, ...]
+    points: Array
+    scores: Array
+    runs: Array
+    failed: Array
+    pending: Array
+    sigma: float
+
+    def candidates(self, rng: np.random.Generator) -> Array:
+        """Points worth running, best first."""
+        belief = believe(self.points, self.scores, self.runs, self.sigma)
+        centre = self.points[belief.best]
+        return suggest(
+            belief,
+            centre,
+            self._axes(centre),
+            failed=self.failed,
+            pending=self.pending,
+            rng=rng,
+        )
+
+    def incumbent(self) -> tuple[SetConstant, ...]:
+        """How the champion becomes the program that the model believes to be best."""
+        belief = believe(self.points, self.scores, self.runs, self.sigma)
+        return self.edits(self.points[belief.best])
+
+    def edits(self, point: Array) -> tuple[SetConstant, ...]:
+        """How the champion becomes the program at a point."""
+        changed: dict[str, list[Number]] = {}
+        for coordinate, place in zip(self.space, point, strict=True):
+            before = _number(self.values, coordinate)
+            if abs(place - coordinate.encode(before)) > 1e-6:
+                items = changed.setdefault(coordinate.name, _numbers(self.values, coordinate))
+                items[coordinate.index or 0] = coordinate.decode(place)
+        return tuple(
+            SetConstant(name, value)
+            for name, items in changed.items()
+            for value in [tuple(items) if isinstance(self.values[name], tuple) else items[0]]
+            if value != self.values[name]
+        )
+
+    def _axes(self, centre: Array) -> list[Axis]:
+        return [
+            coordinate.axis(coordinate.decode(place))
+            for coordinate, place in zip(self.space, centre, strict=True)
         ]
-        here = units(space, self._read(view.champion_source).values)
-        bold = _bold_points(space, here, len(seen) + len(failed) + len(pending) - 1)
-        if not seen:
-            return bold
-        rng = np.random.default_rng(view.seed)
-        found = suggest(seen, sigma=view.sigma, failed=failed, pending=pending, rng=rng)
-        return bold + found
-
-    def _space(self, view: View) -> tuple[Axis, ...]:
-        """Coordinates; their scales are those of the oldest program of the family."""
-        champion = self._read(view.champion_source)
-        for trial in view.trials:
-            known = self._read(trial.source)
-            if known.skeleton == champion.skeleton:
-                return axes(known.constants, view.task.deny, view.task.knobs)
-        return axes(champion.constants, view.task.deny, view.task.knobs)
-
-    def _read(self, source: str) -> _Known:
-        known = self._known.get(source)
-        if known is None:
-            found = outline(source)
-            skeleton = digest(found.tree, [c.expression for c in found.constants.values()])
-            known = self._known[source] = _Known(skeleton, dict(found.constants))
-        return known
 
 
-def describe(edits: Sequence[SetConstant], before: Values) -> str:
+def gather(view: View) -> Family | None:
+    """Everything that a view tells of the champion's family; None if there is nothing to tune."""
+    deny = frozenset(view.task.deny)
+    champion = form(view.champion_source, deny)
+    if champion is None or not champion.values:
+        return None
+    space = coordinates(champion.values, view.task.knobs)
+
+    def place(source: str) -> list[float] | None:
+        other = form(source, deny)
+        if other is None or other.skeleton != champion.skeleton:
+            return None
+        home = [coordinate.encode(_number(champion.values, coordinate)) for coordinate in space]
+        there = [coordinate.encode(_number(other.values, coordinate)) for coordinate in space]
+        return [min(max(x, h - FAR), h + FAR) for x, h in zip(there, home, strict=True)]
+
+    def stack(points: Sequence[list[float] | None]) -> Array:
+        return np.array([p for p in points if p is not None]).reshape(-1, len(space))
+
+    sign = 1.0 if view.task.direction == "min" else -1.0
+    placed = [(place(trial.source), trial) for trial in view.trials]
+    scored = [(p, trial.values) for p, trial in placed if p is not None and trial.values]
+    failed = [p for p, trial in placed if trial.failed and not trial.values]
+    return Family(
+        values=champion.values,
+        space=space,
+        points=stack([p for p, _ in scored]),
+        scores=np.array([sign * sum(values) / len(values) for _, values in scored]),
+        runs=np.array([float(len(values)) for _, values in scored]),
+        failed=stack(failed),
+        pending=stack([place(source) for source in view.pending]),
+        sigma=view.sigma,
+    )
+
+
+def describe(edits: Sequence[SetConstant], before: Mapping[str, Value]) -> str:
     """What edits change, for people: `LR 0.003 → 0.012, DEPTH 3 → 2`."""
     return ", ".join(f"{edit.name} {before[edit.name]} → {edit.value}" for edit in edits)
 
 
-def _bold_points(space: Sequence[Axis], here: Sequence[float], tried: int) -> list[list[float]]:
-    """The bold move whose turn it is, if there is a constant for it."""
-    moves = []
-    for word, step in BOLD_MOVES:
-        for i, axis in enumerate(space):
-            if word in axis.name.split("_"):
-                point = list(here)
-                point[i] += step
-                moves.append(point)
-                break
-    return [moves[tried]] if 0 <= tried < len(moves) else []
+def _number(values: Mapping[str, Value], coordinate: Coordinate) -> Number:
+    return _numbers(values, coordinate)[coordinate.index or 0]
+
+
+def _numbers(values: Mapping[str, Value], coordinate: Coordinate) -> list[Number]:
+    value = values[coordinate.name]
+    return list(value) if isinstance(value, tuple) else [value]

@@ -13,6 +13,7 @@ import linecache
 import mmap
 import os
 import random
+import shutil
 import socket
 import statistics
 import sys
@@ -23,7 +24,7 @@ from types import ModuleType
 from typing import Any, BinaryIO, NoReturn
 
 REPORT_S = 0.25
-WARM_STEPS, TIMED_STEPS, FEWEST_STEPS = 2, 8, 3
+WARM_STEPS, TIMED_STEPS, FEWEST_STEPS = 3, 8, 3
 REASON_CHARACTERS = 300
 
 Work = dict[str, Any]
@@ -306,9 +307,30 @@ def facts(work: Work, descriptors: list[int], messages: Messages) -> None:
 
 
 def command(work: Work, descriptors: list[int], messages: Messages) -> None:
-    """Become a program that trains and scores itself."""
-    os.chdir(work["folder"])
-    os.execve(work["argv"][0], work["argv"], work["env"])  # noqa: S606
+    """Become a program that trains and scores itself, in a copy of its checkout.
+
+    What it reads at fixed places below its home is linked there.
+    """
+    home = os.environ["HOME"]
+    folder = os.path.join(home, "checkout")
+    os.mkdir(folder)
+    for entry in work["entries"]:
+        target = os.path.join(folder, os.path.basename(entry))
+        if os.path.isdir(entry):
+            shutil.copytree(entry, target, symlinks=True)
+        else:
+            shutil.copyfile(entry, target)
+    for name, source in work["program"].items():
+        with open(os.path.join(folder, name), "w", encoding="utf-8", newline="") as file:
+            file.write(source)
+    for place, target in work["home"].items():
+        if place:
+            link = os.path.join(home, place)
+            os.makedirs(os.path.dirname(link), exist_ok=True)
+            os.symlink(target, link)
+    os.chdir(folder)
+    env = {**work["env"], "HOME": home, "TMPDIR": home}
+    os.execve(work["argv"][0], work["argv"], env)  # noqa: S606
 
 
 def rehearse() -> None:

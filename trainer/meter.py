@@ -26,7 +26,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     """What one phase may use.
 
     Attributes:
-        cpu: CPU seconds of all its processes.
+        cpu: CPU seconds of all its processes; infinite for no limit.
         wall: wall-clock seconds.
         memory: resident bytes of all its processes; 0 for no limit.
         file: bytes of any file it writes.

@@ -54,10 +54,15 @@ class WarmWorker:
         alive: False once it died or was given up; it is of no use then.
     """
 
-    def __init__(self, child: Child, channel: Channel) -> None:
+    def __init__(self, child: Child, channel: Channel, backend: Backend) -> None:
         self._child = child
         self._channel = channel
+        self._backend = backend
         self.alive = True
+
+    def path(self, mount: Mount) -> str:
+        """Where its phases find a mount."""
+        return self._backend.path(mount)
 
     @classmethod
     async def start(
@@ -95,7 +100,7 @@ class WarmWorker:
         ours, theirs = socket.socketpair()
         with theirs:
             child = await launcher.spawn(command.argv, command.env, {CONTROL: theirs.fileno()})
-        worker = cls(child, Channel(ours))
+        worker = cls(child, Channel(ours), backend)
         try:
             with trio.fail_after(START_S):
                 ready = await worker._channel.receive()

@@ -5,16 +5,17 @@ needed and again after they died.
 """
 
 import signal
+import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import trio
 
 from trainer.launcher import Launcher
 from trainer.phases import WarmWorker
-from trainer.sandbox import Backend
+from trainer.sandbox import Backend, Mount
 from trainer.scoring import Scorer
 from trainer.task import PREPARE_FILE, Task
 
@@ -79,6 +80,28 @@ class Slot:
                     devices=self._devices,
                 )
             return self._worker
+
+    @asynccontextmanager
+    async def bare_worker(self, mounts: Sequence[Mount]) -> AsyncIterator[WarmWorker]:
+        """A worker for one foreign command, which goes when the block is left.
+
+        Raises:
+            TrainerFault: it does not start.
+        """
+        with tempfile.TemporaryDirectory(dir=self._made_scratch()) as scratch:
+            worker = self._worker = await WarmWorker.start(
+                self._launcher,
+                self._backend,
+                slot=self.number,
+                scratch=Path(scratch),
+                devices=self._devices,
+                mounts=mounts,
+                bare=True,
+            )
+            try:
+                yield worker
+            finally:
+                await worker.kill()
 
     async def scorer(self) -> Scorer:
         """A living scorer.

@@ -39,10 +39,10 @@ class Spawner:
     def __init__(self, node: socket.socket) -> None:
         self.node = node
         self.started: set[int] = set()
-        self.wakeup, wake = socket.socketpair()
-        for end in (self.wakeup, wake):
+        self.wakeup, self.wake = socket.socketpair()
+        for end in (self.wakeup, self.wake):
             end.setblocking(False)
-        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self.wake.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def serve(self) -> None:

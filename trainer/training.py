@@ -1,6 +1,7 @@
 """One training on a slot, from an order to an outcome: calibrate, train, read the meters."""
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,8 +22,8 @@ CHECKPOINT = "checkpoint.safetensors"
 TRAINING_DATA = "train.bin"
 CHECKPOINT_MAX_BYTES = 1 << 30
 PROCESSES_MAX = 256
-PATIENCE = 0.05
-"""Part of the budget after which calibration makes do with the steps it has."""
+PATIENCE_S, PATIENCE = 1.0, 0.05
+"""Seconds, or the part of the budget, after which calibration makes do with the steps it has."""
 CALIBRATION_S, CALIBRATION_SHARE = 10.0, 0.5
 """CPU seconds of a calibration at most, and the part of the budget that comes on top."""
 SLACK = 3.0
@@ -33,12 +34,7 @@ REPORT_S = 0.2
 
 
 class Training:
-    """The phases of one order, and what they said.
-
-    Attributes:
-        log: what the program printed, in all phases.
-        said: what it reported while training.
-    """
+    """The phases of one order; `log` takes up what the program prints in them."""
 
     def __init__(
         self,
@@ -48,9 +44,10 @@ class Training:
         meter: Meter,
         order: Order,
         report: Callable[[Progress], None],
+        log: Log,
     ) -> None:
-        self.log = Log()
-        self.said = Said()
+        self._log = log
+        self._said = Said()
         self._task = task
         self._slot = slot
         self._device = device
@@ -66,7 +63,6 @@ class Training:
         Raises:
             TrainerFault: a helper process of ours failed.
         """
-        self._report(Progress(phase="starting"))
         scorer = await self._slot.scorer()
         work = {
             "source": self._order.source,
@@ -88,19 +84,19 @@ class Training:
         budget_s = self._order.budget_ms / 1000
         ended = await self._run(
             "calibrate",
-            {**work, "steps": 0, "patience": PATIENCE * budget_s},
+            {**work, "steps": 0, "patience": max(PATIENCE_S, PATIENCE * budget_s)},
             [data],
             self._limits(CALIBRATION_S + CALIBRATION_SHARE * budget_s),
         )
-        calibrated = self.said.calibrated
-        fault = failure(ended, self.said, complete=calibrated is not None)
+        calibrated = self._said.calibrated
+        fault = failure(ended, self._said, complete=calibrated is not None)
         if fault or calibrated is None:
             status, reason = fault or ("crash", "")
-            return failed(status, reason, self.said, self.log.tail)
+            return failed(status, reason, self._said, self._log.tail)
         return self._meter.steps(self._order.budget_ms, calibrated.step, calibrated.setup)
 
     async def _train(self, work: dict[str, Any], data: int) -> Outcome:
-        self.said = Said()
+        self._said = Said()
         self._begun_at = None
         self._report(Progress(phase="training", steps=work["steps"]))
         path = self._order.folder / CHECKPOINT
@@ -119,7 +115,7 @@ class Training:
         return outcome
 
     async def _judge(self, ended: Ended, path: Path) -> Outcome:
-        said, finished = self.said, self.said.finished
+        said, finished = self._said, self._said.finished
         fault = failure(ended, said, complete=finished is not None)
         now = trio.current_time()
         trained_s = now - (self._begun_at or now)
@@ -144,7 +140,7 @@ class Training:
             weights=weights,
             checkpoint=None if fault else path,
             curve=tuple(said.curve),
-            log_tail=self.log.tail,
+            log_tail=self._log.tail,
         )
 
     async def _run(
@@ -156,7 +152,7 @@ class Training:
         steps: int = 0,
     ) -> Ended:
         def hear(report: Report | Garbled) -> None:
-            self.said.hear(report)
+            self._said.hear(report)
             if phase == "train":
                 self._show(report, steps)
 
@@ -168,7 +164,7 @@ class Training:
             limits=limits,
             meter="cpu" if self._meter.on_cpu else "wall",
             handle=hear,
-            log=self.log,
+            log=self._log,
         )
 
     def _show(self, report: Report | Garbled, steps: int) -> None:
@@ -188,18 +184,13 @@ class Training:
             )
 
     def _limits(self, reference_s: float) -> Limits:
-        cpu = reference_s / self._meter.speed
         return Limits(
-            cpu=cpu if self._meter.on_cpu else cpu * os_cpus(),
+            cpu=reference_s / self._meter.speed if self._meter.on_cpu else math.inf,
             wall=self._task.limits.timeout_s + START_S,
             memory=self._task.limits.memory_mib << 20,
             file=CHECKPOINT_MAX_BYTES,
             processes=PROCESSES_MAX,
         )
-
-
-def os_cpus() -> int:
-    return os.cpu_count() or 1
 
 
 @contextmanager

@@ -52,10 +52,10 @@ class Worker:
         self.scratch = scratch
         self.probe = None if bare else _warm_up()
         self.is_init = os.getpid() == 1
-        self.wakeup, wake = socket.socketpair()
-        for end in (self.wakeup, wake):
+        self.wakeup, self.wake = socket.socketpair()
+        for end in (self.wakeup, self.wake):
             end.setblocking(False)
-        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self.wake.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self.cpu = 0.0
         self.peak = 0
@@ -100,6 +100,7 @@ class Worker:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self.node.close()
             self.wakeup.close()
+            self.wake.close()
             _limit(order["limits"])
             processes.die_with_parent()
             processes.allow_inspection(True)
@@ -140,6 +141,7 @@ class Worker:
             elif not self.stopped:
                 self._enforce(limits, start)
             if probe and time.monotonic() > next_probe:
+                probe.once()  # for the caches: other processes have used them since
                 probes.append(probe.once())
                 next_probe += PROBE_EVERY_S
 
@@ -214,13 +216,13 @@ def _warm_up() -> "Probe":
 
 def _limit(limits: frames.Message) -> None:
     """Limits that the kernel enforces on each process; memory and time are the watch's."""
-    cpu = int(limits["cpu"]) + 5
     numbers = {
         resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_CPU: cpu,
         resource.RLIMIT_FSIZE: limits["file"],
         resource.RLIMIT_NOFILE: limits["descriptors"],
     }
+    if limits["cpu"] < float("inf"):
+        numbers[resource.RLIMIT_CPU] = int(limits["cpu"]) + 5
     if limits["processes"]:
         numbers[resource.RLIMIT_NPROC] = limits["processes"]
     if sys.platform == "linux":

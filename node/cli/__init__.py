@@ -89,22 +89,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result_action="return_value",
         )
         sys.stdout.flush()
-    except CycloptsError as error:
-        what, _, _ = str(error).partition(" Available commands:")
-        return _complain(what.rstrip("."), "See `skep --help`", EXIT_USAGE)
-    except SkepError as error:
-        return _complain(error.what, error.advice, EXIT_ERROR)
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        _drop_output()
-        return EXIT_PIPE_CLOSED
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EIO):
+    except BaseExceptionGroup as group:
+        # trio wraps what was raised beside other tasks; a mistake of ours among it is not hidden.
+        expected, unexpected = group.split((SkepError, KeyboardInterrupt, BrokenPipeError))
+        if expected is None or unexpected is not None:
             raise
-        _drop_output()
-        return _complain(f"cannot write the output ({error.strerror})", "", EXIT_ERROR)
+        return _explained(_first(expected))
+    except (CycloptsError, SkepError, KeyboardInterrupt, OSError) as error:
+        return _explained(error)
     return code if isinstance(code, int) else 0
+
+
+def _first(error: BaseException) -> BaseException:
+    """The first single error of a group, however deep."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _explained(error: BaseException) -> int:
+    """Say in one line what went wrong and return the exit code; raises what no user can cause."""
+    match error:
+        case CycloptsError():
+            what, _, _ = str(error).partition(" Available commands:")
+            return _complain(what.rstrip("."), "See `skep --help`", EXIT_USAGE)
+        case SkepError():
+            return _complain(error.what, error.advice, EXIT_ERROR)
+        case KeyboardInterrupt():
+            return EXIT_INTERRUPTED
+        case BrokenPipeError():
+            _drop_output()
+            return EXIT_PIPE_CLOSED
+        case OSError(errno=errno.ENOSPC | errno.EIO):
+            _drop_output()
+            return _complain(f"cannot write the output ({error.strerror})", "", EXIT_ERROR)
+    raise error
 
 
 def _complain(what: str, advice: str, code: int) -> int:

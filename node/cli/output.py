@@ -40,7 +40,9 @@ def number(value: float | None, form: str = ".4f") -> str:
 
 
 def duration(seconds: float) -> str:
-    """`42 s`, `3 min`, `2.5 h`."""
+    """`0.4 s`, `42 s`, `3 min`, `2.5 h`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -4,11 +4,13 @@ The same program, seed, steps and platform give the same weights to the last bit
 exact check of a record's honesty. It is no evidence for an improvement and is not recorded.
 """
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gossip.jobs import job_of
 from node.cli.output import AsJson, TaskName, emit, number, say, short
@@ -76,7 +78,7 @@ async def reproduce(
         recorded = _find(home, ident)
         known = next((facts for facts in home.tasks if facts.id == recorded.task), None)
     with tempfile.TemporaryDirectory(prefix="skep-") as folder:
-        settings = _settings(known, Path(folder), task, device)
+        settings = _settings(recorded, known, Path(folder), task, device)
         result = await _train_again(settings, recorded)
     if json:
         emit(_document(recorded, result))
@@ -105,24 +107,43 @@ def _find(home: Reading, ident: str) -> Recorded:
 
 
 def _settings(
-    known: TaskFacts | None, folder: Path, task: str | None, device: str | None
+    recorded: Recorded, known: TaskFacts | None, folder: Path, task: str | None, device: str | None
 ) -> Settings:
     """The user's settings, with task, budget and start program as the home last had them.
 
     Args:
-        known: facts of the run's task, if the home remembers them.
+        recorded: the run.
+        known: facts of its task, if the home remembers them.
         folder: an empty folder, for the start program.
         task, device: flags of the command line.
-    """
-    flags: dict[str, Any] = {"task": task, "device": device, "jobs": 1}
-    if known is not None:
-        from trainer.task import pack_names
 
-        flags["task"] = task or (known.name if known.name in pack_names() else None)
-        flags["budget"] = known.budget_ms / 1000 if known.scored_by == "harness" else None
-        flags["program"] = folder / "train.py"
-        flags["program"].write_text(known.seed_program, encoding="utf-8")
-    return load(home_folder(), flags)
+    Raises:
+        ConfigError: that is not the task the run was made with.
+    """
+    from trainer.task import load as load_task
+    from trainer.task import pack_names
+
+    name = known.name if known else "unknown"
+    if task is None and name not in pack_names():
+        raise ConfigError(
+            f"run {short(recorded.id)} belongs to the task {name}, which does not come with Skep",
+            "Say where it is: --task PATH.",
+        )
+    flags: dict[str, Any] = {"task": task or name, "device": device, "jobs": 1}
+    if known is not None and known.scored_by == "harness":
+        flags["budget"] = known.budget_ms / 1000
+    settings = load(home_folder(), flags)
+    found = load_task(settings.task, home=settings.home, budget_s=flags.get("budget"))
+    if found.facts.id != recorded.task:
+        raise ConfigError(
+            f"run {short(recorded.id)} was made with another task than {settings.task} is now",
+            "Give the folder it was made with: --task PATH.",
+        )
+    if known is None:
+        return settings
+    program = folder / "train.py"
+    program.write_text(known.seed_program, encoding="utf-8")
+    return replace(settings, program=program)
 
 
 async def _train_again(settings: Settings, recorded: Recorded) -> Comparison:
@@ -130,14 +151,8 @@ async def _train_again(settings: Settings, recorded: Recorded) -> Comparison:
     from node.app import open_node
 
     async with open_node(settings, lambda line: None) as node:
-        if node.task.facts.id != recorded.task:
-            raise ConfigError(
-                f"run {short(recorded.id)} belongs to another task than {settings.task}",
-                "Name the one it was made with: --task NAME or PATH.",
-            )
         run, job = recorded.run, f"{job_of(recorded.task, recorded.run)}-again"
-        folder = node.home.runs / job
-        folder.mkdir(mode=0o700, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=job, dir=node.home.cache))
         order = Order(
             job=job,
             source=recorded.source,
@@ -146,8 +161,11 @@ async def _train_again(settings: Settings, recorded: Recorded) -> Comparison:
             steps=run.steps or None,
             folder=folder,
         )
-        outcome = await node.executor.train(0, order, lambda progress: None)
-        value = await _score(node, recorded.source, outcome)
+        try:
+            outcome = await node.executor.train(0, order, lambda progress: None)
+            value = await _score(node, recorded.source, outcome)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
         here = platform_id(node.executor.environment)
     if run.scored_by == "program":
         identical = value is not None and value == value_of(run)

@@ -121,7 +121,8 @@ def _show_program(home: Reading, program: bytes, json: bool) -> None:
         run = home.ledger.record(run_id).record.payload
         note = f"  {run.note}" if run.status != "done" and run.note else ""
         value = number(value_of(run), ".6f")
-        numbers = f"{run.status:<7}  {value:>9}  seed {run.seed:<10}  {run.steps} steps"
+        steps = f"  {run.steps} steps" if run.steps else ""
+        numbers = f"{run.status:<7}  {value:>9}  seed {run.seed:<10}{steps}"
         say(f"  {short(run_id)}  {numbers}{note}")
     if text:
         say()
@@ -161,9 +162,15 @@ def _scores(run: Run) -> list[str]:
 
 
 def _training(run: Run) -> str:
-    size = f", {run.parameters / 1e6:.2f}M parameters" if run.parameters else ""
-    spent = f"{run.spent_ms / 1000:.1f} of {run.budget_ms / 1000:g} s"
-    return f"seed {run.seed}, {run.steps} steps, {run.tokens} tokens, {spent}{size}"
+    """Seed, steps and budget; what a program that scores itself keeps to itself is left out."""
+    known = [
+        (True, f"seed {run.seed}"),
+        (run.steps, f"{run.steps} steps"),
+        (run.tokens, f"{run.tokens} tokens"),
+        (run.budget_ms, f"{run.spent_ms / 1000:.1f} of {run.budget_ms / 1000:g} s"),
+        (run.parameters, f"{run.parameters / 1e6:.2f}M parameters"),
+    ]
+    return ", ".join(text for told, text in known if told)
 
 
 def _effect(row: Experiment) -> str:

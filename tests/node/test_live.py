@@ -116,7 +116,8 @@ def test_a_paused_node_says_so() -> None:
 
 def test_progress_of_a_slot_that_has_just_finished_is_no_error() -> None:
     late = Progressed(slot=0, job="job0", progress=Progress(phase="scoring"))
-    assert picture([started(0), finished(0, pinned=2.0), late])[-1].startswith("0 s")
+    rows = picture([started(0), finished(0, pinned=2.0), late])
+    assert rows[1].endswith("·  0 judged, 0 kept  ·  best so far -")
 
 
 def test_text_that_looks_like_markup_is_shown_as_it_is() -> None:

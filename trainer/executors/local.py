@@ -29,6 +29,7 @@ from trainer.scoring import open_exchange
 from trainer.slot import Slot
 from trainer.task import Task
 from trainer.training import PROCESSES_MAX, Training, opened
+from trainer.workspace import run_self_scored
 
 LOG, CURVE = "log.txt", "curve.json"
 SCORE_S, SCORE_SHARE = 20.0, 1.0
@@ -73,7 +74,7 @@ class LocalExecutor:
                 Slot(
                     number,
                     task,
-                    folder / f"slot-{number}",
+                    folder / "cache" / f"slot-{number}",
                     launcher=launcher,
                     backend=sandbox,
                     devices=device != "cpu",
@@ -104,14 +105,23 @@ class LocalExecutor:
     async def train(self, slot: int, order: Order, report: Callable[[Progress], None]) -> Outcome:
         """Train one program; see `skep.ports.Executor`."""
         started = trio.current_time()
-        training = Training(self._task, self._slots[slot], self._device, self._meter, order, report)
+        log = Log()
         with self._slots[slot].stretch() as interrupted:
-            outcome = await training.outcome()
+            outcome = await self._train(self._slots[slot], order, report, log)
             if interrupted:
                 reason = "the job was paused, or the machine slept"
-                outcome = replace(outcome, status="void", reason=reason)
-        await trio.to_thread.run_sync(_keep, order.folder, training.log, outcome)
+                outcome = replace(outcome, status="void", reason=reason, paused=True)
+        await trio.to_thread.run_sync(_keep, order.folder, log, outcome)
         return replace(outcome, total_ms=round((trio.current_time() - started) * 1000))
+
+    async def _train(
+        self, slot: Slot, order: Order, report: Callable[[Progress], None], log: Log
+    ) -> Outcome:
+        report(Progress(phase="starting"))
+        if self._task.facts.scored_by == "program":
+            return await run_self_scored(self._task, slot, order, log)
+        training = Training(self._task, slot, self._device, self._meter, order, report, log)
+        return await training.outcome()
 
     async def score(
         self, slot: int, subjects: Sequence[Subject], draws: Sequence[Draw]
