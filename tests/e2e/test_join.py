@@ -65,7 +65,7 @@ def test_a_node_answers_while_it_runs_and_finishes_when_told(tmp_path: Path) -> 
     assert skep_json(home, "status")["paused"] is True
     skep(home, "resume")
     skep(home, "finish")
-    out, _ = process.communicate(timeout=30)
+    process.communicate(timeout=30)
     assert process.returncode == 0
     assert skep_json(home, "status")["running"] is False
 
