@@ -169,16 +169,15 @@ class Calibration(Run):
             start = self._clock()
             yield max(0.5, len(times) - WARM_STEPS + 0.5) / TIMED_STEPS
             times.append(self._clock() - start)
-            units.append(self._probe.once() if self._on_cpu else 1.0)
+            units.append(self._probe.warm() if self._on_cpu else 1.0)
             if len(times) >= FEWEST_STEPS and sum(times) > self._patience:
                 break
         costs = [time / unit for time, unit in zip(times, units, strict=True)]
         warm = min(WARM_STEPS, len(costs) - 1)
         step = statistics.median(costs[warm:])
         beyond = max(0.0, sum(costs[:warm]) - warm * step)
-        self._messages.send(
-            "calibrated", step=step, setup=setup / statistics.median(units) + beyond
-        )
+        before = setup / statistics.median(units)
+        self._messages.send("calibrated", step=step, setup=before + beyond)
         os._exit(0)
 
     def _clock(self) -> float:

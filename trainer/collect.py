@@ -18,7 +18,7 @@ from trainer.messages import Garbled, Reader, Report
 
 PIPE_BYTES = 1 << 20
 """Pipes of the log are as large as Linux lets an ordinary user make them: few, long reads."""
-LOG_PAUSE_S = 0.05
+LOG_PAUSE_S = 0.02
 MESSAGE_READ_BYTES = 16 * 1024
 MESSAGE_PAUSE_S = 0.05
 LAST_WORDS_S = 0.5

@@ -47,6 +47,10 @@ Phase = Literal["facts", "calibrate", "train", "serve", "command"]
 Metered = Literal["cpu", "wall"]
 
 
+class WorkerDied(TrainerFault):
+    """The worker is gone while a phase ran in it: by our fault, or the candidate's."""
+
+
 class WarmWorker:
     """A worker process in its sandbox. One phase at a time.
 
@@ -135,7 +139,7 @@ class WarmWorker:
             log: takes up what it prints.
 
         Raises:
-            TrainerFault: the worker died or hangs; start another.
+            WorkerDied: the worker died or hangs; start another.
         """
         reports, report = open_pipe()
         printed, prints = open_pipe(PIPE_BYTES)
@@ -151,9 +155,9 @@ class WarmWorker:
             nursery.start_soon(drain_log, printed, log, ended)
             try:
                 await self._channel.send(order, [report, prints, *descriptors])
-            except TrainerFault:
+            except TrainerFault as fault:
                 self.alive = False
-                raise
+                raise WorkerDied(fault.what) from None
             finally:
                 os.close(report)
                 os.close(prints)
@@ -173,7 +177,7 @@ class WarmWorker:
         if answer is None:
             await self.kill()
             what = "hangs" if waiting.cancelled_caught else f"died: {self._last_words()}"
-            raise TrainerFault(f"a worker {what}")
+            raise WorkerDied(f"a worker {what}")
         return answer
 
     async def _interrupt(self) -> None:

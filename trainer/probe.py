@@ -54,6 +54,11 @@ class Probe:
         self.kernel().item()  # waits for the device
         return time.perf_counter() - start
 
+    def warm(self) -> float:
+        """Seconds of one run, after one that fills the caches."""
+        self.once()
+        return self.once()
+
     def measure(self) -> float:
         """Median seconds of a few runs, after one that does not count."""
         self.once()

@@ -186,7 +186,7 @@ class Training:
     def _limits(self, reference_s: float) -> Limits:
         return Limits(
             cpu=reference_s / self._meter.speed if self._meter.on_cpu else math.inf,
-            wall=self._task.limits.timeout_s + START_S,
+            wall=self._task.limits.timeout_s + (0 if self._meter.on_cpu else START_S),
             memory=self._task.limits.memory_mib << 20,
             file=CHECKPOINT_MAX_BYTES,
             processes=PROCESSES_MAX,

@@ -141,8 +141,7 @@ class Worker:
             elif not self.stopped:
                 self._enforce(limits, start)
             if probe and time.monotonic() > next_probe:
-                probe.once()  # for the caches: other processes have used them since
-                probes.append(probe.once())
+                probes.append(probe.warm())
                 next_probe += PROBE_EVERY_S
 
     def _enforce(self, limits: frames.Message, start: float) -> None:

@@ -136,8 +136,10 @@ class Screen:
     def picture(self) -> RenderableType:
         """The slots, the last verdicts, and one line about all of it."""
         slots = Table(box=None, pad_edge=False, header_style="bold", expand=True)
-        for name in ("slot", "phase", "step", "loss", "left", "strategy"):
-            slots.add_column(name, no_wrap=True)
+        # Widths that fit what usually comes, so that columns do not jump about.
+        for name, width in (("slot", 4), ("phase", 11), ("step", 11), ("loss", 6), ("left", 6)):
+            slots.add_column(name, no_wrap=True, min_width=width)
+        slots.add_column("strategy", no_wrap=True)
         slots.add_column("experiment", no_wrap=True, overflow="ellipsis", ratio=1)
         for slot, row in sorted(self._rows.items()):
             slots.add_row(str(slot), *(Text(cell) for cell in row.cells()))
@@ -179,5 +181,5 @@ def _finished(event: Finished) -> str:
 
 
 def _verdict(event: Judged) -> str:
-    note = f"{event.note}  " if event.note else ""
-    return f"#{event.number} {short(event.program)}  {event.verdict:<7}  {note}({event.reason})"
+    note = f"  {event.note}" if event.note else ""
+    return f"#{event.number} {short(event.program)}  {event.verdict:<7}  {event.reason}{note}"

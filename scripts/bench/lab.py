@@ -26,7 +26,7 @@ async def laboratory(
     folder: Path, *, task: str = "stories", budget_s: float, jobs: int | None = None
 ) -> AsyncIterator["Laboratory"]:
     """An executor on a task with a budget of its own; `folder` keeps data and results."""
-    folder.mkdir(parents=True, exist_ok=True)
+    await trio.Path(folder).mkdir(parents=True, exist_ok=True)
     found = load(task, home=folder, budget_s=budget_s, start_program=None)
     await prepare(found, lambda line: print(line, flush=True))
     backend, _ = await trio.to_thread.run_sync(choose)

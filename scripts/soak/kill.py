@@ -23,10 +23,8 @@ def main() -> None:
             campaign.kill_once()
             if number % 10 == 0:
                 print(f"{number} kills, {campaign.check()} runs, seed {seed}", flush=True)
-        print(
-            f"{kills} kills: {campaign.acknowledged} runs acknowledged, {campaign.check()} recorded, "
-            "0 lost, 0 counted twice"
-        )
+        told, found = campaign.acknowledged, campaign.check()
+        print(f"{kills} kills: {told} runs acknowledged, {found} recorded, none lost or doubled")
 
 
 if __name__ == "__main__":

@@ -66,8 +66,8 @@ def test_off_a_terminal_every_finished_run_and_every_verdict_is_one_line() -> No
         "home     /somewhere",
         "run      6e65772e  screen    2.250000  LR 0.003 → 0.012",
         "run      6e65772e  screen    oom: out of memory",
-        "verdict  #1 6e65772e  keep     LR 0.003 → 0.012  (-3.0σ over 2 against 3 runs, "
-        "e = 41 ≥ 20)",
+        "verdict  #1 6e65772e  keep     -3.0σ over 2 against 3 runs, e = 41 ≥ 20  "
+        "LR 0.003 → 0.012",
         "champion 6e65772e replaces 6f6c642e",
         "paused",
         "resumed",
@@ -100,7 +100,7 @@ def test_on_a_terminal_every_slot_shows_how_far_it_is() -> None:
 
 def test_on_a_terminal_a_finished_run_leaves_its_slot_and_verdicts_stay() -> None:
     rows = picture(STORY)
-    assert rows[1].startswith("#1 6e65772e  keep     LR 0.003 → 0.012  (-3.0σ over 2")
+    assert rows[1].startswith("#1 6e65772e  keep     -3.0σ over 2 against 3 runs, e = 41 ≥ 20  LR")
     assert rows[2].endswith("·  1 judged, 1 kept  ·  best so far 2.2500 by 6e65772e")
     assert len(rows) == 3
 

@@ -8,22 +8,25 @@ values; only when one of our own processes fails is there an exception.
 
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import trio
 from msgspec.structs import replace
 
 from skep.errors import TrainerFault
 from skep.ports import Draw, Order, Outcome, Progress, Scored, Subject
-from skep.records import Environment
+from skep.records import Environment, program_id
 from trainer.hardware import find_device
 from trainer.launcher import Launcher
 from trainer.log import Log
 from trainer.meter import REFERENCE_PROBE_S, Limits, Meter
 from trainer.nursery import open_nursery
 from trainer.outcome import Said, failure
+from trainer.phases import WorkerDied
 from trainer.sandbox import Backend
 from trainer.scoring import open_exchange
 from trainer.slot import Slot
@@ -31,6 +34,9 @@ from trainer.task import Task
 from trainer.training import PROCESSES_MAX, Training, opened
 from trainer.workspace import run_self_scored
 
+T = TypeVar("T")
+
+DEADLY = "the sandbox died under it, twice"
 LOG, CURVE = "log.txt", "curve.json"
 SCORE_S, SCORE_SHARE = 20.0, 1.0
 """Seconds that scoring a draw may take, and the part of the budget that comes on top."""
@@ -47,6 +53,7 @@ class LocalExecutor:
         self._slots = slots
         self._device = device
         self._environment = environment
+        self._suspects: set[bytes] = set()
         on_cpu = device == "cpu"
         speed = REFERENCE_PROBE_S / (environment.probe_ns / 1e9) if on_cpu else 1.0
         self._meter = Meter(on_cpu=on_cpu, speed=speed)
@@ -121,7 +128,26 @@ class LocalExecutor:
         if self._task.facts.scored_by == "program":
             return await run_self_scored(self._task, slot, order, log)
         training = Training(self._task, slot, self._device, self._meter, order, report, log)
-        return await training.outcome()
+        return await self._survived(order.source, training.outcome) or Outcome(
+            status="killed", reason=DEADLY
+        )
+
+    async def _survived(self, source: str, run: Callable[[], Awaitable[T]]) -> T | None:
+        """What a phase of a program returns; None if it was the second to cost us the worker.
+
+        Raises:
+            WorkerDied: it was the first; nobody knows yet whose fault it is.
+        """
+        program = program_id(source)
+        try:
+            result = await run()
+        except WorkerDied:
+            if program in self._suspects:
+                return None
+            self._suspects.add(program)
+            raise
+        self._suspects.discard(program)
+        return result
 
     async def score(
         self, slot: int, subjects: Sequence[Subject], draws: Sequence[Draw]
@@ -131,7 +157,8 @@ class LocalExecutor:
 
     async def _score(self, slot: Slot, subject: Subject, draws: Sequence[Draw]) -> Scored:
         with slot.stretch() as interrupted:
-            scored = await self._serve(slot, subject, draws)
+            served = partial(self._serve, slot, subject, draws)
+            scored = await self._survived(subject.source, served) or Scored((), DEADLY)
             if scored.fault and interrupted:
                 raise TrainerFault("scoring was paused, or the machine slept")
         return scored
