@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, NoReturn
 REPORT_S = 0.25
 WARM_STEPS, TIMED_STEPS, FEWEST_STEPS = 3, 8, 3
 REASON_CHARACTERS = 300
+THREAD_NOISE = 0.1
 
 Work = dict[str, Any]
 
@@ -135,7 +136,7 @@ class Run:
         """
         if self._loss is None:
             return
-        loss = float(self._loss)
+        loss = float(getattr(self._loss, "detach", lambda: self._loss)())
         if not loss - loss == 0:
             raise FloatingPointError(f"the training loss is {loss} at step {self.done}")
         self._messages.send("step", step=self.done, tokens=self.seen, loss=loss)
@@ -172,7 +173,8 @@ class Calibration(Run):
             units.append(self._probe.warm() if self._on_cpu else 1.0)
             if len(times) >= FEWEST_STEPS and sum(times) > self._patience:
                 break
-        costs = [time / unit for time, unit in zip(times, units, strict=True)]
+        threads = self._threads()
+        costs = [threads * time / unit for time, unit in zip(times, units, strict=True)]
         warm = min(WARM_STEPS, len(costs) - 1)
         step = statistics.median(costs[warm:])
         beyond = max(0.0, sum(costs[:warm]) - warm * step)
@@ -180,9 +182,14 @@ class Calibration(Run):
         self._messages.send("calibrated", step=step, setup=before + beyond)
         os._exit(0)
 
+    def _threads(self) -> float:
+        """CPU time of the whole process in that of this thread; 1 but for programs with several."""
+        ratio = time.process_time() / time.thread_time()
+        return ratio if self._on_cpu and ratio > 1 + THREAD_NOISE else 1.0
+
     def _clock(self) -> float:
         if self._on_cpu:
-            return time.process_time()
+            return time.thread_time()  # the process's clock is up to a tick behind
         import torch
 
         if self.device.startswith("cuda"):

@@ -40,6 +40,7 @@ WATCH_S = 0.1
 """How often memory and CPU of a phase are looked at: 0.2 % of a core, and ~0.5 GB of headroom."""
 PROBE_EVERY_S = 1.5
 _IPC_RMID = 0
+_MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 REAP_S = 3.0
 """How long killed processes may take to go (they may hang in a driver) before we give up."""
 
@@ -175,6 +176,7 @@ class Worker:
                 if pid == 0:
                     break
                 self.cpu += usage.ru_utime + usage.ru_stime
+                self.peak = max(self.peak, usage.ru_maxrss * _MAXRSS_UNIT)
                 if pid == child:
                     status = os.waitstatus_to_exitcode(ended)
         return status

@@ -133,5 +133,8 @@ def _complain(what: str, advice: str, code: int) -> int:
 
 
 def _drop_output() -> None:
-    """Nobody reads any more; without this the interpreter complains once again when it ends."""
+    """Nobody reads any more; without this the interpreter would complain once more when it ends.
+
+    See "Note on SIGPIPE" in the documentation of Python's `signal`.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

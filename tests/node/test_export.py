@@ -2,7 +2,9 @@
 
 import csv
 import io
+import itertools
 import json
+import math
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -140,13 +142,27 @@ def test_better_is_always_on_the_side_where_the_champion_goes() -> None:
     assert "score (higher is better)" in plot_svg(found)
 
 
+def label_box(label: ElementTree.Element) -> tuple[float, float, float]:
+    """Where a label lies in the direction of its text: start, end, and the line it stands on."""
+    x, y, degrees = (float(n) for n in re.findall(r"-?[\d.]+", label.attrib["transform"]))
+    angle = math.radians(degrees)
+    along = x * math.cos(angle) + y * math.sin(angle) + float(label.attrib["x"])
+    across = y * math.cos(angle) - x * math.sin(angle)
+    length = 6 * len(label.text or "")
+    ends = label.get("text-anchor") == "end"
+    return (along - length, along, across) if ends else (along, along + length, across)
+
+
 def test_labels_of_kept_edits_never_cover_one_another() -> None:
     recording = Recording(noise=0.002)
-    for number in range(40):
+    for number in range(100):
         recording.try_out(Idea((SetConstant("LR", number),), worth=-0.03))
     found = read(recording)
-    labels = elements(plot_svg(found), "label")
-    assert 3 < len(labels) < len(found.lineage) - 1
+    boxes = [label_box(label) for label in elements(plot_svg(found), "label")]
+    assert 3 < len(boxes) < len(found.lineage) - 1
+    for one, other in itertools.combinations(boxes, 2):
+        beside = one[1] <= other[0] or other[1] <= one[0]
+        assert beside or abs(one[2] - other[2]) > 11
 
 
 @pytest.mark.parametrize(

@@ -66,8 +66,7 @@ def test_off_a_terminal_every_finished_run_and_every_verdict_is_one_line() -> No
         "home     /somewhere",
         "run      6e65772e  screen    2.250000  LR 0.003 → 0.012",
         "run      6e65772e  screen    oom: out of memory",
-        "verdict  #1 6e65772e  keep     -3.0σ over 2 against 3 runs, e = 41 ≥ 20  "
-        "LR 0.003 → 0.012",
+        "verdict  #1 6e65772e  keep     -3.0σ over 2 against 3 runs, e = 41 ≥ 20  LR 0.003 → 0.012",
         "champion 6e65772e replaces 6f6c642e",
         "paused",
         "resumed",

@@ -116,8 +116,7 @@ class LocalExecutor:
         with self._slots[slot].stretch() as interrupted:
             outcome = await self._train(self._slots[slot], order, report, log)
             if interrupted:
-                reason = "the job was paused, or the machine slept"
-                outcome = replace(outcome, status="void", reason=reason, paused=True)
+                outcome = _voided(outcome)
         await trio.to_thread.run_sync(_keep, order.folder, log, outcome)
         return replace(outcome, total_ms=round((trio.current_time() - started) * 1000))
 
@@ -213,6 +212,16 @@ async def _warm_up(slot: Slot) -> None:
     with suppress(TrainerFault):
         await slot.worker()
         await slot.scorer()
+
+
+def _voided(outcome: Outcome) -> Outcome:
+    """What is left of an outcome when time did not run evenly."""
+    if outcome.checkpoint:
+        outcome.checkpoint.unlink()
+    reason = "the job was paused, or the machine slept"
+    return replace(
+        outcome, status="void", reason=reason, paused=True, weights=None, checkpoint=None
+    )
 
 
 def _keep(folder: Path, log: Log, outcome: Outcome) -> None:

@@ -1,0 +1,48 @@
+"""The machine is the same machine at every start, unless it is another."""
+
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from node.home import Home
+from node.machine import settle
+from skep.tier import platform_id, tier
+from tests.factories import CPU
+
+
+def test_a_start_beside_other_work_does_not_change_the_tier(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    first = settle(home, CPU)
+    busy = settle(home, replace(CPU, probe_ns=3 * CPU.probe_ns))
+    assert tier(busy) == tier(first)
+    assert busy.probe_ns == CPU.probe_ns
+
+
+def test_a_faster_probe_than_ever_before_is_believed(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    settle(home, replace(CPU, probe_ns=3 * CPU.probe_ns))
+    assert settle(home, CPU) == CPU
+    assert settle(home, replace(CPU, probe_ns=2 * CPU.probe_ns)) == CPU
+
+
+def test_another_device_starts_anew(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    settle(home, CPU)
+    moved = replace(CPU, device="slower cpu", probe_ns=5 * CPU.probe_ns)
+    assert settle(home, moved) == moved
+
+
+def test_an_unreadable_note_is_written_again(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.machine.write_text("{")
+    assert settle(home, CPU) == CPU
+    assert settle(home, CPU) == CPU
+
+
+def test_tier_and_platform_are_functions_of_what_results_depend_on() -> None:
+    assert tier(CPU) == "cpu-float32-cpu-o0"
+    gpu = replace(CPU, backend="cuda", dtype="bfloat16", memory_mib=81_559, probe_ns=250_000)
+    assert tier(gpu) == "cuda-bfloat16-xl-o-2"
+    assert tier(replace(gpu, memory_mib=24_564)) == "cuda-bfloat16-24GB-o-2"
+    assert platform_id(CPU) == platform_id(replace(CPU, probe_ns=5, memory_mib=1, sandbox="none"))
+    assert platform_id(CPU) != platform_id(replace(CPU, isa="AVX512"))

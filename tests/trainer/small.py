@@ -1,0 +1,162 @@
+"""A task small enough to train in a blink, and an executor for it that many tests share."""
+
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from textwrap import dedent
+from typing import TypeVar
+
+import trio
+
+from skep.ports import Draw, Order, Outcome, Progress, Scored, Subject
+from trainer.executors.local import LocalExecutor
+from trainer.sandbox import Backend
+from trainer.task import Task, load
+
+T = TypeVar("T")
+
+BUDGET_MS = 200
+
+TASK = """
+name = "small"
+scored_by = "harness"
+budget_s = 0.2
+[limits]
+memory_mib = 900
+timeout_s = 4
+"""
+
+PREPARE = """
+import numpy as np
+
+VOCABULARY, CONTEXT = 32, 16
+
+def prepare(data, report):
+    tokens = np.random.default_rng(0).integers(0, VOCABULARY, 5000)
+    tokens[1::2] = (tokens[::2] + 1) % VOCABULARY
+    data.mkdir(parents=True, exist_ok=True)
+    tokens.astype("<u2").tofile(data / "train.bin")
+
+def meta(data):
+    return {"vocab": VOCABULARY, "context": CONTEXT}
+
+def train_tokens(data):
+    return np.memmap(data / "train.bin", "<u2", "r")
+
+def validation(data, split, seed):
+    tokens = np.random.default_rng([seed, split == "heldout"]).integers(0, VOCABULARY, 641)
+    inputs, targets = tokens[:-1].reshape(40, 16), tokens[1:].reshape(40, 16)
+    return inputs, targets, np.full((40, 16), 2, np.int32)
+"""
+
+PROGRAM = """
+import torch
+from torch.nn import functional as F
+
+LR = 0.1
+
+def build_model(meta):
+    return torch.nn.Sequential(torch.nn.Embedding(meta["vocab"], meta["vocab"]))
+
+def train(run):
+    model = build_model(run.meta)
+    optimizer = torch.optim.SGD(model.parameters(), lr=LR)
+    tokens = torch.from_numpy(run.tokens.astype("int64"))
+    for progress in run.steps():
+        start = torch.randint(len(tokens) - 200, ()).item()
+        logits = model(tokens[start : start + 199])
+        loss = F.cross_entropy(logits, tokens[start + 1 : start + 200])
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        run.log(loss, 199)
+    return model
+"""
+
+
+def program(train: str, top: str = "") -> str:
+    """The program with another body of `train`, which may end by calling `honest(run)`."""
+    honest = PROGRAM.replace("def train(run)", "def honest(run)")
+    body = "".join(f"    {line}\n" for line in dedent(train).strip().splitlines())
+    return f"{honest}\n{dedent(top)}\ndef train(run):\n{body}"
+
+
+def make_task(folder: Path) -> Task:
+    """The small task, its data made."""
+    pack = folder / "small"
+    pack.mkdir()
+    for name, text in (("task.toml", TASK), ("prepare.py", PREPARE), ("train.py", PROGRAM)):
+        (pack / name).write_text(text)
+    task = load(str(pack), home=folder)
+    names: dict[str, object] = {}
+    exec(PREPARE, names)  # noqa: S102 - the text above
+    names["prepare"](task.data, print)  # type: ignore[operator]
+    return task
+
+
+class Bench:
+    """An executor that runs in a thread of its own, so that a whole module can share it."""
+
+    def __init__(self, task: Task, folder: Path, sandbox: Backend) -> None:
+        self.task = task
+        self._folder = folder
+        self._sandbox = sandbox
+        self._jobs = 0
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=trio.run, args=(self._main,))
+
+    def __enter__(self) -> "Bench":
+        self._thread.start()
+        self._ready.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._token.run_sync_soon(self._stop.set)
+        self._thread.join()
+
+    async def _main(self) -> None:
+        self._stop = trio.Event()
+        self._token = trio.lowlevel.current_trio_token()
+        try:
+            async with LocalExecutor.open(
+                self.task, self._folder, jobs=1, device="cpu", sandbox=self._sandbox
+            ) as self.executor:
+                self._ready.set()
+                await self._stop.wait()
+        finally:
+            self._ready.set()
+
+    def call(self, function: Callable[[], Awaitable[T]]) -> T:
+        """Run an async function beside the executor."""
+        return trio.from_thread.run(function, trio_token=self._token)
+
+    def order(self, source: str = PROGRAM, *, seed: int = 1, steps: int | None = None) -> Order:
+        """An order with a folder of its own."""
+        self._jobs += 1
+        folder = self._folder / f"job-{self._jobs}"
+        folder.mkdir()
+        return Order(
+            job=folder.name,
+            source=source,
+            seed=seed,
+            budget_ms=BUDGET_MS,
+            steps=steps,
+            folder=folder,
+        )
+
+    def train(
+        self,
+        source: str = PROGRAM,
+        *,
+        seed: int = 1,
+        steps: int | None = None,
+        report: Callable[[Progress], None] = lambda _: None,
+    ) -> Outcome:
+        """Train a program."""
+        order = self.order(source, seed=seed, steps=steps)
+        return self.call(lambda: self.executor.train(0, order, report))
+
+    def score(self, source: str, checkpoint: Path, *draws: Draw) -> Scored:
+        """Score one model."""
+        subjects = [Subject(source, checkpoint)]
+        return self.call(lambda: self.executor.score(0, subjects, draws or [Draw(0)]))[0]
