@@ -198,6 +198,11 @@ class WarmWorker:
             await self._child.signal(signal.SIGKILL)
             with trio.move_on_after(STOP_S):
                 await self._child.ended.wait()
+        self.close()
+
+    def close(self) -> None:
+        """Hang up, at which the worker leaves and takes along what it started."""
+        self.alive = False
         self._channel.close()
 
     def _last_words(self) -> str:

@@ -129,6 +129,11 @@ class Scorer:
         self.alive = False
         with trio.CancelScope(shield=True):
             await self._child.signal(signal.SIGKILL)
+        self.close()
+
+    def close(self) -> None:
+        """Hang up, at which the scorer leaves."""
+        self.alive = False
         self._channel.close()
 
 

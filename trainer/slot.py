@@ -125,6 +125,12 @@ class Slot:
         finally:
             self._stretches.remove(interrupted)
 
+    def close(self) -> None:
+        """Hang up on both; they end when their launcher does."""
+        for process in (self._worker, self._scorer):
+            if process is not None:
+                process.close()
+
     async def pause(self) -> None:
         """Stop every process of the slot."""
         for interrupted in self._stretches:

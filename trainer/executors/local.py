@@ -88,11 +88,16 @@ class LocalExecutor:
                 )
                 for number in range(jobs)
             ]
-            found, environment = await find_device(await slots[0].worker(), device, sandbox.name)
-            for slot in slots:
-                nursery.start_soon(_warm_up, slot)
-            yield cls(task, slots, found, environment)
-            nursery.cancel_scope.cancel()
+            try:
+                worker = await slots[0].worker()
+                found, environment = await find_device(worker, device, sandbox.name)
+                for slot in slots:
+                    nursery.start_soon(_warm_up, slot)
+                yield cls(task, slots, found, environment)
+                nursery.cancel_scope.cancel()
+            finally:
+                for slot in slots:
+                    slot.close()
 
     @property
     def environment(self) -> Environment:

@@ -1,0 +1,212 @@
+"""Whatever a program does to itself, its limits, its parent or its pipes ends in an outcome."""
+
+from collections.abc import Iterator
+
+import pytest
+import trio
+
+from skep.errors import TrainerFault
+from skep.ports import Progress
+from tests.trainer.small import PROGRAM, Bench, make_task, program
+from trainer import sandbox
+
+IMPORTS = "import ctypes, os, resource, signal, socket, subprocess, sys, time, torch"
+EVERY_PIPE = "[fd for fd in range(3, 64) if os.path.exists(f'/proc/self/fd/{fd}')]"
+
+FAILURES = {
+    "raises": ("raise ValueError('no\\ngood')", "crash", "ValueError: no"),
+    "leaves": ("sys.exit(0)", "crash", "SystemExit: 0"),
+    "leaves at once": ("os._exit(0)", "crash", "it ended early, with exit status 0"),
+    "kills itself": ("os.kill(os.getpid(), signal.SIGKILL)", "killed", "killed by a signal"),
+    "segfaults": ("ctypes.string_at(1)", "crash", "it died of SIGSEGV"),
+    "diverges": ("raise FloatingPointError('the loss is nan')", "nan", "the loss is nan"),
+    "logs nan": (
+        "for _ in run.steps(): run.log(float('nan'), 1)",
+        "nan",
+        "the training loss is nan",
+    ),
+    "returns nothing": ("for _ in run.steps(): pass", "crash", "train() returned NoneType"),
+    "never steps": ("return build_model(run.meta)", "crash", "without asking run.steps()"),
+    "asks for a terabyte": ("torch.empty(2**40)", "oom", "can't allocate memory"),
+    "eats memory": (
+        "hoard = []\nwhile True: hoard.append(bytearray(os.urandom(2**20) * 16))",
+        "oom",
+        "more memory than it may",
+    ),
+    "hangs": ("time.sleep(1000)", "timeout", "longer than it may"),
+    "stops itself": ("os.kill(os.getpid(), signal.SIGSTOP)", "timeout", "longer than it may"),
+    "writes garbage": (
+        f"for fd in {EVERY_PIPE}:\n    try: os.write(fd, b'\\xff' * 100)\n    except OSError: pass\n"
+        "time.sleep(1)",
+        "crash",
+        "garbage into the result pipe",
+    ),
+    "closes everything": ("os.closerange(0, 64)\nreturn honest(run)", "crash", "it ended early"),
+    "fills the disk": (
+        "with open('/tmp/x', 'wb') as f:\n    while True: f.write(bytes(2**20))",
+        "crash",
+        "No space left on device",
+    ),
+    "forks without end": (
+        "while True:\n    try: os.fork()\n    except OSError: pass",
+        ("oom", "timeout"),
+        "than it may",
+    ),
+}
+
+HARMLESS = {
+    "prints 50 MB": "for _ in range(50): print('x' * 2**20)\nreturn honest(run)",
+    "kills its parent": (
+        "for number in (signal.SIGKILL, signal.SIGINT, signal.SIGSTOP, signal.SIGTERM):\n"
+        "    os.kill(os.getppid(), number)\n"
+        "return honest(run)"
+    ),
+    "kills everybody": "os.kill(-1, signal.SIGKILL)\nreturn honest(run)",
+    "leaves a daemon": (
+        "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: time.sleep(1000)\n"
+        "    os._exit(0)\n"
+        "return honest(run)"
+    ),
+    "registers exit handlers": (
+        "import atexit\natexit.register(time.sleep, 1000)\nreturn honest(run)"
+    ),
+}
+
+FORBIDDEN = {
+    "sees other processes": "assert {p for p in os.listdir('/proc') if p.isdigit()} == {'1', PID}",
+    "finds what it left": (
+        "for folder in ('/tmp', '/dev/shm'):\n"
+        "    assert os.listdir(folder) == [], folder\n"
+        "    os.makedirs(f'{folder}/a/b')\n"
+        "    os.chmod(f'{folder}/a', 0)\n"
+        "libc = ctypes.CDLL(None)\n"
+        "assert libc.shmget(77, 4096, 0o600) == -1\n"
+        "assert libc.shmget(77, 4096, 0o1600) != -1"
+    ),
+    "writes elsewhere": (
+        "for folder in ('/', '/dev', '/usr', '/skep', '/proc', os.path.dirname(sys.executable)):\n"
+        "    try: open(f'{folder}/x', 'w')\n"
+        "    except OSError: continue\n"
+        "    raise AssertionError(folder)"
+    ),
+    "reads the worker": (
+        "for name in ('mem', 'environ', 'fd', 'maps'):\n"
+        "    try: os.listdir(f'/proc/1/{name}') if name == 'fd' else open(f'/proc/1/{name}').read()\n"
+        "    except OSError: continue\n"
+        "    raise AssertionError(name)"
+    ),
+    "has a network": (
+        "try: socket.create_connection(('1.1.1.1', 53), timeout=1)\nexcept OSError: pass\n"
+        "else: raise AssertionError"
+    ),
+    "reads validation code": "assert not os.path.exists(HOST)",
+}
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    backend, guarantees = sandbox.choose()
+    if not guarantees.strong:
+        pytest.skip("no strong sandbox here")
+    folder = tmp_path_factory.mktemp("bench")
+    with Bench(make_task(folder), folder, backend) as running:
+        yield running
+
+
+@pytest.mark.parametrize("deed", FAILURES)
+def test_a_failing_program_has_a_status_and_a_reason(bench: Bench, deed: str) -> None:
+    body, status, reason = FAILURES[deed]
+    outcome = bench.train(program(body, IMPORTS), steps=None if deed == "never steps" else 3)
+    assert outcome.status in status
+    assert reason in outcome.reason
+    assert outcome.checkpoint is None
+    assert outcome.weights is None
+
+
+@pytest.mark.parametrize("deed", HARMLESS)
+def test_some_deeds_harm_nobody(bench: Bench, deed: str) -> None:
+    outcome = bench.train(program(HARMLESS[deed], IMPORTS), steps=3)
+    assert (outcome.status, outcome.reason) == ("done", "")
+
+
+@pytest.mark.parametrize("deed", FORBIDDEN)
+def test_a_program_never(bench: Bench, deed: str) -> None:
+    body = FORBIDDEN[deed].replace("PID", "str(os.getpid())")
+    body = body.replace("HOST", repr(str(bench.task.folder / "prepare.py")))
+    source = program(f"{body}\nreturn honest(run)", IMPORTS)
+    # Twice calibrated and twice trained, so that whatever one phase leaves, another would find.
+    for _ in range(2):
+        outcome = bench.train(source)
+        assert (outcome.status, outcome.reason) in (("done", ""), ("void", outcome.reason))
+
+
+def test_training_on_the_sly_after_calibration_is_void(bench: Bench) -> None:
+    greedy = """
+    model = honest(run)
+    while time.process_time() < 1.0: pass
+    return model
+    """
+    outcome = bench.train(program(greedy, IMPORTS))
+    assert outcome.status == "void"
+    assert "of 0.2 seconds" in outcome.reason
+    assert outcome.spent_ms > 400
+    assert outcome.checkpoint is None
+
+
+def test_work_of_children_and_orphans_is_charged(bench: Bench) -> None:
+    helped = """
+    if os.fork() == 0:
+        if os.fork() == 0:
+            while time.process_time() < 0.6: pass
+        os._exit(0)
+    os.wait()
+    model = honest(run)
+    time.sleep(1)
+    return model
+    """
+    assert bench.train(program(helped, IMPORTS), steps=3).train_ms > 500
+
+
+def test_a_flood_of_output_is_cut_in_the_middle(bench: Bench) -> None:
+    order = bench.order(
+        program("print('first')\nfor _ in range(9): print('x' * 2**20)\nraise KeyError('last')"),
+        steps=1,
+    )
+    outcome = bench.call(lambda: bench.executor.train(0, order, lambda _: None))
+    log = (order.folder / "log.txt").read_text()
+    assert log.startswith("first\nxxx")
+    assert "bytes left out" in log
+    assert outcome.log_tail.endswith("KeyError: 'last'")
+    assert len(log) < 140_000
+
+
+def test_a_program_that_takes_its_sandbox_down_is_blamed_the_second_time(bench: Bench) -> None:
+    # The kernel lets a process lower the limits of others of its user, and enforces them itself.
+    deadly = program(
+        "resource.prlimit(1, resource.RLIMIT_CPU, (0, 0))\ntime.sleep(3)\nreturn honest(run)",
+        IMPORTS,
+    )
+    with pytest.raises(TrainerFault):
+        bench.train(deadly, steps=1)
+    outcome = bench.train(deadly, steps=1)
+    assert (outcome.status, outcome.reason) == ("killed", "the sandbox died under it, twice")
+    assert bench.train(PROGRAM, steps=1).status == "done"
+
+
+def test_cancelling_kills_what_runs_and_leaves_the_slot_usable(bench: Bench) -> None:
+    order = bench.order(program("for _ in run.steps(): run.log(1.0, 1)\nwhile True: pass"), steps=2)
+
+    async def cancel_while_it_trains() -> bool:
+        with trio.CancelScope() as scope:
+
+            def report(progress: Progress) -> None:
+                if progress.loss is not None:
+                    scope.cancel()
+
+            await bench.executor.train(0, order, report)
+        return scope.cancelled_caught
+
+    assert bench.call(cancel_while_it_trains)
+    assert list(order.folder.glob("*.safetensors")) == []
+    alone = program(FORBIDDEN["sees other processes"].replace("PID", "str(os.getpid())"), IMPORTS)
+    assert "AssertionError" not in bench.train(alone, steps=1).reason
