@@ -22,8 +22,9 @@ from gossip.identity import Identity
 from gossip.ledger import Ledger
 from node.config import Settings
 from node.control import Answers, serve
-from node.experiment import Bench, value_of
+from node.experiment import Bench
 from node.export.results import write_results
+from node.history import history
 from node.home import Home, hold, remember_task
 from node.loop import Researcher
 from node.machine import settle
@@ -185,29 +186,17 @@ class _Session:
 
     def summary(self, *, interrupted: bool) -> Summary:
         """What this start brought so far."""
-        research = self._researcher.research
+        facts, ledger = self._node.task.facts, self._node.ledger
+        lineage = history(ledger.runs(facts.id), facts, ledger.program).lineage
         return Summary(
             judged=self._judged,
             kept=self._kept,
             runs=self._runs,
-            first=self._level(research.start),
-            best=self._level(research.champion),
-            champion=research.champion,
+            first=lineage[0].value if lineage else None,
+            best=lineage[-1].value if lineage else None,
+            champion=self._researcher.research.champion,
             interrupted=interrupted,
         )
-
-    def _level(self, program: bytes) -> float | None:
-        """Mean score of a program on the pinned draw."""
-        runs = self._node.ledger.runs(self._node.task.facts.id)
-        here = tier(self._node.environment)
-        values = [
-            value
-            for _, run in runs
-            if run.program == program
-            and tier(run.environment) == here
-            and (value := value_of(run)) is not None
-        ]
-        return sum(values) / len(values) if values else None
 
     def _emit(self, event: Event) -> None:
         match event:

@@ -68,13 +68,16 @@ class Spawner:
             os.kill(request["pid"], request["signal"])
 
     def _spawn(self, request: frames.Message, descriptors: list[int]) -> frames.Message:
-        reader, writer = os.pipe()
+        reader, low = os.pipe()
+        writer = _move_up(low)
+        os.close(low)
         pid = os.fork()
         if pid == 0:
             try:
-                _become(request, descriptors, keep=writer)
+                _become(request, descriptors)
             except BaseException as error:
                 os.write(writer, f"{request['argv'][0]}: {error}".encode())
+            finally:
                 os._exit(127)
         for descriptor in (*descriptors, writer):
             os.close(descriptor)
@@ -103,14 +106,18 @@ class Spawner:
                     os.kill(process.pid, signal.SIGKILL)
 
 
-def _become(request: frames.Message, descriptors: Sequence[int], keep: int) -> NoReturn:
+def _move_up(descriptor: int) -> int:
+    """A copy out of the way of the numbers that are given out, closed by exec."""
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+
+
+def _become(request: frames.Message, descriptors: Sequence[int]) -> NoReturn:
     """In the new process: take up the ordered descriptors and turn into the ordered program."""
     os.setsid()
     processes.die_with_parent()
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)  # Python ignores them, and that is inherited
-    keep = fcntl.fcntl(keep, fcntl.F_DUPFD_CLOEXEC, _HIGH)
-    moved = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _HIGH) for descriptor in descriptors]
+    moved = [_move_up(descriptor) for descriptor in descriptors]
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     for descriptor, target in zip(moved, request["targets"], strict=True):
         os.dup2(descriptor, target)

@@ -18,7 +18,6 @@ import gc
 import os
 import resource
 import select
-import shutil
 import signal
 import socket
 import sys
@@ -233,18 +232,13 @@ def _limit(limits: frames.Message) -> None:
 
 
 def _empty(folder: str) -> None:
-    for entry in os.scandir(folder):
+    for entry in list(os.scandir(folder)):
         if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path, onerror=_open_and_retry)
+            os.chmod(entry.path, 0o700)  # it is of our user, whatever its mode forbids
+            _empty(entry.path)
+            os.rmdir(entry.path)
         else:
             os.unlink(entry.path)
-
-
-def _open_and_retry(function: object, path: str, _: object) -> None:
-    """A folder without permissions hides nothing: it is ours to open."""
-    os.chmod(os.path.dirname(path), 0o700)
-    os.chmod(path, 0o700, follow_symlinks=False)
-    shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
 
 
 def _drop_shared_memory() -> None:

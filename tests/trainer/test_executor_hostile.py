@@ -29,14 +29,14 @@ FAILURES = {
     "never steps": ("return build_model(run.meta)", "crash", "without asking run.steps()"),
     "asks for a terabyte": ("torch.empty(2**40)", "oom", "can't allocate memory"),
     "eats memory": (
-        "hoard = []\nwhile True: hoard.append(bytearray(os.urandom(2**20) * 16))",
+        "hoard = []\nwhile True: hoard.append(b'x' * 2**24)",
         "oom",
         "more memory than it may",
     ),
     "hangs": ("time.sleep(1000)", "timeout", "longer than it may"),
-    "stops itself": ("os.kill(os.getpid(), signal.SIGSTOP)", "timeout", "longer than it may"),
     "writes garbage": (
-        f"for fd in {EVERY_PIPE}:\n    try: os.write(fd, b'\\xff' * 100)\n    except OSError: pass\n"
+        f"for fd in {EVERY_PIPE}:\n"
+        "    try: os.write(fd, b'\\xff' * 100)\n    except OSError: pass\n"
         "time.sleep(1)",
         "crash",
         "garbage into the result pipe",
@@ -61,7 +61,9 @@ HARMLESS = {
         "    os.kill(os.getppid(), number)\n"
         "return honest(run)"
     ),
-    "kills everybody": "os.kill(-1, signal.SIGKILL)\nreturn honest(run)",
+    "kills everybody": (
+        "try: os.kill(-1, signal.SIGKILL)\nexcept ProcessLookupError: pass\nreturn honest(run)"
+    ),
     "leaves a daemon": (
         "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: time.sleep(1000)\n"
         "    os._exit(0)\n"
@@ -91,7 +93,8 @@ FORBIDDEN = {
     ),
     "reads the worker": (
         "for name in ('mem', 'environ', 'fd', 'maps'):\n"
-        "    try: os.listdir(f'/proc/1/{name}') if name == 'fd' else open(f'/proc/1/{name}').read()\n"
+        "    path = f'/proc/1/{name}'\n"
+        "    try: os.listdir(path) if name == 'fd' else open(path).read()\n"
         "    except OSError: continue\n"
         "    raise AssertionError(name)"
     ),
@@ -148,7 +151,7 @@ def test_training_on_the_sly_after_calibration_is_void(bench: Bench) -> None:
     """
     outcome = bench.train(program(greedy, IMPORTS))
     assert outcome.status == "void"
-    assert "of 0.2 seconds" in outcome.reason
+    assert "of a budget of 0.2 s" in outcome.reason
     assert outcome.spent_ms > 400
     assert outcome.checkpoint is None
 
