@@ -6,15 +6,12 @@ every event.
 """
 
 import os
-import platform
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import psutil
 import trio
 from msgspec import Struct
 
@@ -35,7 +32,7 @@ from skep.records import Environment
 from skep.tier import tier
 from strategies.tune import Tune
 from trainer.executors.local import LocalExecutor
-from trainer.hardware import nvidia_gpus
+from trainer.hardware import default_slots
 from trainer.sandbox import Guarantees, choose
 from trainer.task import Task, load, prepare
 
@@ -106,7 +103,7 @@ async def open_node(settings: Settings, say: Callable[[str], None]) -> AsyncIter
         await prepare(task, say)
         remember_task(home, task.facts)
         backend, guarantees = await trio.to_thread.run_sync(choose)
-        jobs = settings.jobs or await _default_jobs(task, settings.device)
+        jobs = settings.jobs or await default_slots(task, settings.device)
         async with (
             Ledger.open(home.root, identity, swarm=SOLO_SWARM, clock=_now_ms) as ledger,
             LocalExecutor.open(
@@ -267,23 +264,6 @@ async def _watch_signals(
         with trio.move_on_after(STOP_GRACE_S):
             await anext(aiter(signals))
     os._exit(EXIT_INTERRUPTED)
-
-
-async def _default_jobs(task: Task, device: str) -> int:
-    """Experiments at once: one where a GPU or the program itself is what they share, else a core
-    each, as far as memory goes.
-    """
-    gpu = device not in ("auto", "cpu") or (device == "auto" and await _has_gpu())
-    if gpu or task.facts.scored_by == "program":
-        return 1
-    memory = psutil.virtual_memory().total >> 20
-    affordable = memory // task.limits.memory_mib if task.limits.memory_mib else os.cpu_count()
-    return max(1, min(len(psutil.Process().cpu_affinity() or [0]), affordable or 1))
-
-
-async def _has_gpu() -> bool:
-    apple = sys.platform == "darwin" and platform.machine() == "arm64"
-    return apple or isinstance(await nvidia_gpus(), list)
 
 
 def _now_ms() -> int:

@@ -50,6 +50,12 @@ class Axis(Struct, frozen=True):
     high: float
     grid: tuple[float, ...] = ()
 
+    def nearest(self, place: float) -> float:
+        """The allowed place nearest to one."""
+        if self.grid:
+            return min(self.grid, key=lambda allowed: abs(allowed - place))
+        return min(max(place, self.low), self.high)
+
 
 class Coordinate(Struct, frozen=True):
     """One number of a program as an axis of the search space.
@@ -155,7 +161,7 @@ def coordinates(values: Mapping[str, Value], knobs: Mapping[str, Knob]) -> tuple
             if name in knobs:
                 low, high = sorted((sign * knobs[name].low, sign * knobs[name].high))
             scale = scale_of(name, item)
-            if _words(name) & FRACTION_WORDS:
+            if words(name) & FRACTION_WORDS:
                 high = min(high, max(1.0, abs(item)))
             place = index if isinstance(value, tuple) else None
             found.append(Coordinate(name, place, scale, sign, low, high))
@@ -164,25 +170,25 @@ def coordinates(values: Mapping[str, Value], knobs: Mapping[str, Knob]) -> tuple
 
 def scale_of(name: str, value: Number) -> Scale:
     """How a constant wants to be moved, by its name and what it is now."""
-    words = _words(name)
+    inside = words(name)
     if isinstance(value, int):
         if value <= 0:
             return "step"
         is_power = value > 1 and value & (value - 1) == 0
-        return "power" if is_power and not words & COUNT_WORDS else "count"
+        return "power" if is_power and not inside & COUNT_WORDS else "count"
     if value == 0:
         return "zero"
-    if words & FRACTION_WORDS and 0 < value < 1:
+    if inside & FRACTION_WORDS and 0 < value < 1:
         return "logit"
-    if words & MOMENTUM_WORDS and 0 < value < 1:
+    if inside & MOMENTUM_WORDS and 0 < value < 1:
         return "complement"
-    return "complement" if 0.8 < value < 1 and not words & LOG_WORDS else "log"
+    return "complement" if 0.8 < value < 1 and not inside & LOG_WORDS else "log"
 
 
-def _words(name: str) -> frozenset[str]:
+def words(name: str) -> frozenset[str]:
     """The words of a name without digits at their ends: `ADAM_BETA1` holds BETA."""
-    words = name.rpartition(".")[2].upper().split("_")
-    return frozenset(word.rstrip("0123456789") for word in words)
+    parts = name.rpartition(".")[2].upper().split("_")
+    return frozenset(part.rstrip("0123456789") for part in parts)
 
 
 # Scales: from a magnitude to a place in units, and back to a readable magnitude.

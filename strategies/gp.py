@@ -28,8 +28,11 @@ RADIUS_START, RADIUS_MIN, RADIUS_MAX = 0.8, 0.1, 1.6
 RADIUS_STEP = 1.6
 SUCCESSES_TO_WIDEN, FAILURES_TO_NARROW = 2, 8
 
+SPREAD_MIN = 3.0
+"""Scores are believed to differ by at least this many sigma, however alike the first ones are."""
 CLIP_LOW, CLIP_HIGH = -5.0, 2.5
 """Standardised scores are clipped: how bad a bad point was says nothing about good ones."""
+TINY = 1e-12
 NOISE_MIN = 1e-3
 """Least variance of a standardised score; keeps the kernel matrix well-conditioned."""
 
@@ -120,7 +123,7 @@ def believe(points: Array, scores: Array, runs: Array, sigma: float) -> Belief:
         runs: how many runs each mean is of, shape [n].
         sigma: noise of one run, in units of the scores.
     """
-    scale = max(float(scores.std()), sigma, 1e-12)
+    scale = max(float(scores.std()), SPREAD_MIN * sigma, TINY)
     standard = np.clip((scores - np.median(scores)) / scale, CLIP_LOW, CLIP_HIGH)
     noise = np.maximum(sigma**2 / runs / scale**2, NOISE_MIN)
     nearest = _distances(points, points[[int(np.argmin(standard))]])[:, 0]
@@ -189,25 +192,33 @@ def moves(centre: Array, axes: Sequence[Axis], size: float, rng: np.random.Gener
     """Random moves of some coordinates away from a point, shape [m, d], all different from it."""
     dimensions = len(centre)
     moved = rng.random((CANDIDATES, dimensions)) < MOVED_SHARE
-    moved[np.arange(CANDIDATES), rng.integers(dimensions, size=CANDIDATES)] = True
-    places = centre + moved * rng.uniform(-size, size, (CANDIDATES, dimensions))
+    surely = rng.integers(dimensions, size=CANDIDATES)
+    places = centre + rng.uniform(-size, size, (CANDIDATES, dimensions))
     for column, axis in enumerate(axes):
-        rows = moved[:, column]
-        places[rows, column] = _allowed(places[rows, column], centre[column], axis)
+        if axis.grid:
+            grid = np.array(axis.grid)
+            places[:, column] = _nearest(places[:, column], grid)
+            # A small region holds no other place of a coarse grid; a single step is always a move.
+            others = grid[grid != centre[column]]
+            rows = (surely == column) & (places[:, column] == centre[column])
+            if len(others) and rows.any():
+                steps = rng.uniform(-1, 1, int(rows.sum()))
+                places[rows, column] = _nearest(centre[column] + steps, others)
+        else:
+            places[:, column] = np.clip(places[:, column], axis.low, axis.high)
+    moved[np.arange(CANDIDATES), surely] = True
+    places = np.where(moved, places, centre)
     return places[(places != centre).any(1)]
 
 
-def _allowed(places: Array, here: float, axis: Axis) -> Array:
-    """The nearest allowed places; on a grid at least one step away from `here`, if there is one."""
-    if not axis.grid:
-        return np.clip(places, axis.low, axis.high)
-    grid = np.array([place for place in axis.grid if place != here] or [here])
-    return np.asarray(grid[np.abs(places[:, None] - grid[None]).argmin(1)])
+def _nearest(places: Array, grid: Array) -> Array:
+    """The place of a grid nearest to each of some places."""
+    return np.asarray(grid[np.abs(places[:, None] - grid).argmin(1)])
 
 
 def penalty(candidates: Array, failed: Array) -> Array:
     """What nearness to points that crashed adds to the expected score, shape [m]."""
     if not len(failed):
         return np.zeros(len(candidates))
-    nearest = _distances(candidates, failed).min(1)
-    return np.asarray(FAILURE_PENALTY * np.exp(-(nearest**2) / FAILURE_REACH))
+    squares = _distances(candidates, failed).min(1) ** 2
+    return np.asarray(FAILURE_PENALTY * np.exp(-squares / FAILURE_REACH))

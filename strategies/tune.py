@@ -6,7 +6,7 @@ ahead of the champion; the champion is the parent of every proposal all the same
 signature.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from msgspec import Struct
@@ -15,9 +15,12 @@ from skep.constants import Value
 from skep.patch import apply, fingerprint
 from skep.ports import Proposal, View
 from skep.records import Number, SetConstant
-from strategies.constants import Axis, Coordinate, coordinates, form
-from strategies.gp import Array, believe, suggest
+from strategies.constants import Axis, Coordinate, coordinates, form, words
+from strategies.gp import Array, Belief, believe, suggest
 
+OPENING = (("LR", 1.3), ("BATCH", -1.0), ("LR", 1.3), ("BATCH", -1.0))
+"""The first moves, in units from the incumbent of the time: rate and batch size are what a plain
+program most often has wrong, and one bold step each is worth more than many random ones."""
 FAR = 4.0
 """Runs farther than this (in units) from the champion on an axis count as that far."""
 
@@ -62,6 +65,7 @@ class Family(Struct, frozen=True):
         runs: how many runs each mean is of.
         failed: what only ever failed, shape [f, d].
         pending: what is queued or running, shape [p, d].
+        tried: programs run or running besides the first, of any family.
         sigma: noise of one run.
     """
 
@@ -72,25 +76,22 @@ class Family(Struct, frozen=True):
     runs: Array
     failed: Array
     pending: Array
+    tried: int
     sigma: float
 
-    def candidates(self, rng: np.random.Generator) -> Array:
+    def candidates(self, rng: np.random.Generator) -> Iterator[Array]:
         """Points worth running, best first."""
-        belief = believe(self.points, self.scores, self.runs, self.sigma)
-        centre = self.points[belief.best]
-        return suggest(
-            belief,
-            centre,
-            self._axes(centre),
-            failed=self.failed,
-            pending=self.pending,
-            rng=rng,
-        )
+        belief, centre = self._belief()
+        axes = [
+            coordinate.axis(coordinate.decode(place))
+            for coordinate, place in zip(self.space, centre, strict=True)
+        ]
+        yield from self._opening(centre, axes)
+        yield from suggest(belief, centre, axes, failed=self.failed, pending=self.pending, rng=rng)
 
     def incumbent(self) -> tuple[SetConstant, ...]:
         """How the champion becomes the program that the model believes to be best."""
-        belief = believe(self.points, self.scores, self.runs, self.sigma)
-        return self.edits(self.points[belief.best])
+        return self.edits(self._belief()[1])
 
     def edits(self, point: Array) -> tuple[SetConstant, ...]:
         """How the champion becomes the program at a point."""
@@ -107,11 +108,25 @@ class Family(Struct, frozen=True):
             if value != self.values[name]
         )
 
-    def _axes(self, centre: Array) -> list[Axis]:
-        return [
-            coordinate.axis(coordinate.decode(place))
-            for coordinate, place in zip(self.space, centre, strict=True)
-        ]
+    def _belief(self) -> tuple[Belief, Array]:
+        """The fitted history, and the incumbent; the champion where nothing has a score yet."""
+        home = np.array([c.encode(_number(self.values, c)) for c in self.space])
+        if not len(self.points):
+            return believe(home[None], np.zeros(1), np.ones(1), self.sigma), home
+        belief = believe(self.points, self.scores, self.runs, self.sigma)
+        return belief, self.points[belief.best]
+
+    def _opening(self, centre: Array, axes: Sequence[Axis]) -> Iterator[Array]:
+        """The bold move whose turn it is, if there is a constant for it."""
+        if not 0 <= self.tried < len(OPENING):
+            return
+        word, step = OPENING[self.tried]
+        for column, coordinate in enumerate(self.space):
+            if word in words(coordinate.name):
+                point = centre.copy()
+                point[column] = axes[column].nearest(centre[column] + step)
+                yield point
+                return
 
 
 def gather(view: View) -> Family | None:
@@ -145,6 +160,7 @@ def gather(view: View) -> Family | None:
         runs=np.array([float(len(values)) for _, values in scored]),
         failed=stack(failed),
         pending=stack([place(source) for source in view.pending]),
+        tried=len(view.trials) + len(view.pending) - 1,
         sigma=view.sigma,
     )
 

@@ -6,8 +6,10 @@ which can block and therefore runs in a thread.
 
 import os
 import platform
+import sys
 from pathlib import Path
 
+import psutil
 import pynvml
 import trio
 from msgspec import Struct
@@ -18,6 +20,7 @@ from trainer.log import Log
 from trainer.messages import Facts, Garbled, Report
 from trainer.meter import Limits
 from trainer.phases import WarmWorker
+from trainer.task import Task
 
 FACTS_LIMITS = Limits(cpu=120, wall=180)
 """A first use of a GPU loads its libraries, which takes tens of seconds from a cold disk."""
@@ -127,3 +130,27 @@ def _describe(handle: object, driver: str) -> Gpu:
         busy=pynvml.nvmlDeviceGetUtilizationRates(handle).gpu,
         driver=driver,
     )
+
+
+async def default_slots(task: Task, device: str) -> int:
+    """Experiments at once: one where a GPU or the program itself is what they share, else a core
+    each, as far as memory goes.
+
+    Args:
+        task: states how much memory an experiment may use.
+        device: as the user gave it; `auto` has a GPU where one is found.
+    """
+    if task.facts.scored_by == "program" or device not in ("auto", "cpu"):
+        return 1
+    if device == "auto" and await _has_gpu():
+        return 1
+    cores = len(psutil.Process().cpu_affinity()) if sys.platform == "linux" else os.cpu_count() or 1
+    affordable = (
+        _host_memory() // (task.limits.memory_mib << 20) if task.limits.memory_mib else cores
+    )
+    return max(1, min(cores, affordable))
+
+
+async def _has_gpu() -> bool:
+    apple = sys.platform == "darwin" and platform.machine() == "arm64"
+    return apple or isinstance(await nvidia_gpus(), list)

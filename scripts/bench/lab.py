@@ -17,6 +17,7 @@ import trio
 from skep.ports import Draw, Order, Subject
 from skep.records import MICRO, program_id
 from trainer.executors.local import LocalExecutor
+from trainer.hardware import default_slots
 from trainer.sandbox import choose
 from trainer.task import Task, load, prepare
 
@@ -30,8 +31,9 @@ async def laboratory(
     found = load(task, home=folder, budget_s=budget_s, start_program=None)
     await prepare(found, lambda line: print(line, flush=True))
     backend, _ = await trio.to_thread.run_sync(choose)
+    slots = jobs or await default_slots(found, "auto")
     async with LocalExecutor.open(
-        found, folder, jobs=jobs, device="auto", sandbox=backend
+        found, folder, jobs=slots, device="auto", sandbox=backend
     ) as executor:
         yield Laboratory(found, executor, folder)
 
