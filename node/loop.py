@@ -72,6 +72,7 @@ class Researcher:
         self._stopping = False
         self._resumed = trio.Event()
         self._resumed.set()
+        self._pauses = 0
         self._baseline_failures = 0
 
     @property
@@ -87,6 +88,7 @@ class Researcher:
     async def pause(self) -> None:
         """Stop every process of every experiment; they are repeated after `resume`."""
         if self._resumed.is_set():
+            self._pauses += 1
             self._resumed = trio.Event()
             await self._bench.executor.pause()
 
@@ -118,11 +120,13 @@ class Researcher:
     async def _work(self, slot: int) -> None:
         faults = 0
         while (job := await self._next_job()) is not None:
+            pauses = self._pauses
             try:
                 await self._experiment(slot, job)
                 faults = 0
             except TrainerFault as fault:
-                faults += 1
+                # What a pause broke off is nobody's fault.
+                faults += pauses == self._pauses
                 if faults >= FAULTS_MAX:
                     raise
                 self._emit(Said(f"slot {slot}: {fault}; trying again"))
