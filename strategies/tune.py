@@ -65,7 +65,7 @@ class Family(Struct, frozen=True):
         runs: how many runs each mean is of.
         failed: what only ever failed, shape [f, d].
         pending: what is queued or running, shape [p, d].
-        tried: programs run or running besides the first, of any family.
+        tried: how many programs besides the champion were run or are running, of any family.
         sigma: noise of one run.
     """
 
@@ -136,12 +136,12 @@ def gather(view: View) -> Family | None:
     if champion is None or not champion.values:
         return None
     space = coordinates(champion.values, view.task.knobs)
+    home = [coordinate.encode(_number(champion.values, coordinate)) for coordinate in space]
 
     def place(source: str) -> list[float] | None:
         other = form(source, deny)
         if other is None or other.skeleton != champion.skeleton:
             return None
-        home = [coordinate.encode(_number(champion.values, coordinate)) for coordinate in space]
         there = [coordinate.encode(_number(other.values, coordinate)) for coordinate in space]
         return [min(max(x, h - FAR), h + FAR) for x, h in zip(there, home, strict=True)]
 
@@ -160,7 +160,7 @@ def gather(view: View) -> Family | None:
         runs=np.array([float(len(values)) for _, values in scored]),
         failed=stack(failed),
         pending=stack([place(source) for source in view.pending]),
-        tried=len(view.trials) + len(view.pending) - 1,
+        tried=sum(t.program != view.champion for t in view.trials) + len(view.pending),
         sigma=view.sigma,
     )
 

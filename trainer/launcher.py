@@ -19,6 +19,7 @@ from trainer.log import Log
 from trainer.nursery import open_nursery
 
 SPAWNER = Path(__file__).with_name("spawner.py")
+LEAVE_S = 5.0
 CONTROL = 3
 """The descriptor on which a process of ours finds its connection (see `spawner`)."""
 
@@ -174,7 +175,16 @@ class Launcher:
             if self._channel is channel:
                 self._channel = None
             channel.close()
-            process.kill()  # what it started dies with it
-            process.wait()
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(_see_off, process)
             for child in children.values():
                 child.ended.set()
+
+
+def _see_off(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a spawner that was hung up on: it first kills everything that it started."""
+    try:
+        process.wait(LEAVE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -17,7 +17,7 @@ REFERENCE_PROBE_S = 0.0075
 
 OVERSHOOT = 0.085
 """Training beyond the budget that voids a run, as a part of the budget."""
-MOST_STEPS = 1 << 40
+MOST_STEPS = 2.0**40
 ALLOWANCE_S = 0.2
 """Reference-seconds for what is no step: starting, saving the checkpoint."""
 
@@ -87,7 +87,7 @@ class Meter(Struct, frozen=True):
             setup: cost of everything before the first step, in units; a GPU's is not charged.
         """
         units = budget_ms / 1000 / self.unit_s - (setup if self.on_cpu else 0.0)
-        return max(1, min(MOST_STEPS, round(units / step))) if step > 0 else 1
+        return round(max(1.0, min(MOST_STEPS, units / step))) if step > 0 else 1
 
     def spent_ms(self, ended: Ended, trained_s: float) -> int:
         """What a training cost, in milliseconds of the budget's unit.

@@ -34,9 +34,9 @@ class Process(NamedTuple):
     rss: int
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the thread that forked it ends (Linux)."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Have the kernel signal this process when the thread that forked it ends (Linux)."""
+    _prctl(_PR_SET_PDEATHSIG, number)
 
 
 def adopt_orphans() -> None:

@@ -39,15 +39,21 @@ class Spawner:
     def __init__(self, node: socket.socket) -> None:
         self.node = node
         self.started: set[int] = set()
+        self.leaving = False
         self.wakeup, self.wake = socket.socketpair()
         for end in (self.wakeup, self.wake):
             end.setblocking(False)
         signal.set_wakeup_fd(self.wake.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._leave)
+        processes.die_with_parent(signal.SIGTERM)
+
+    def _leave(self, *_: object) -> None:
+        self.leaving = True  # not by raising: that could cut short the killing at the end
 
     def serve(self) -> None:
-        """Obey until the node has closed its end."""
-        while True:
+        """Obey until the node has closed its end, or died."""
+        while not self.leaving:
             ready, _, _ = select([self.node, self.wakeup], [], [])
             if self.wakeup in ready:
                 with suppress(BlockingIOError):
@@ -115,8 +121,8 @@ def _become(request: frames.Message, descriptors: Sequence[int]) -> NoReturn:
     """In the new process: take up the ordered descriptors and turn into the ordered program."""
     os.setsid()
     processes.die_with_parent()
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)  # Python ignores them, and that is inherited
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)  # what Python ignores would stay ignored
     moved = [_move_up(descriptor) for descriptor in descriptors]
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     for descriptor, target in zip(moved, request["targets"], strict=True):
@@ -130,10 +136,10 @@ def _become(request: frames.Message, descriptors: Sequence[int]) -> NoReturn:
 
 
 def main() -> None:
-    processes.die_with_parent()
+    spawner = Spawner(socket.socket(fileno=0))
     processes.adopt_orphans()
     try:
-        Spawner(socket.socket(fileno=0)).serve()
+        spawner.serve()
     finally:
         processes.signal_descendants(os.getpid(), signal.SIGKILL)
 

@@ -22,7 +22,7 @@ name = "small"
 scored_by = "harness"
 budget_s = 0.2
 [limits]
-memory_mib = 900
+memory_mib = 700
 timeout_s = 4
 """
 

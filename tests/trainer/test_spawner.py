@@ -111,13 +111,14 @@ async def test_closing_the_launcher_ends_everything() -> None:
     async with Launcher.open() as launcher:
         child = await launcher.spawn([SHELL, "-c", TREE], PATH, {})
         await printed(child.log, "ready")
-        direct = child.pid
-    await gone([direct])
+        tree = [child.pid, *below(child.pid)]
+        assert len(tree) >= 4
+    await gone(tree)
 
 
 async def test_a_killed_spawner_is_noticed_and_replaced() -> None:
     async with Launcher.open() as launcher:
-        child = await launcher.spawn([SHELL, "-c", "sleep 1000"], PATH, {})
+        child = await launcher.spawn([SHELL, "-c", "exec sleep 1000"], PATH, {})
         spawner = psutil.Process(child.pid).parent()
         assert spawner is not None
         spawner.kill()
@@ -137,7 +138,7 @@ PATH = {"PATH": os.environ["PATH"]}
 
 async def main():
     async with Launcher.open() as launcher:
-        child = await launcher.spawn(["/bin/sh", "-c", "sleep 1000"], PATH, {})
+        child = await launcher.spawn(["/bin/sh", "-c", "sleep 1000 & wait"], PATH, {})
         print(child.pid, flush=True)
         await trio.sleep_forever()
 

@@ -103,6 +103,8 @@ class Bubblewrap:
             tempfile.NamedTemporaryFile(prefix="skep-", suffix=".probe") as secret,
             socket.create_server(("127.0.0.1", 0)) as server,
         ):
+            secret.write(b"to be hidden")
+            secret.flush()
             os.chmod(secret.name, 0o666)  # noqa: S103 - so that only the sandbox can hide it
             here = Mount(PROBE, "/skep/escape.py")
             target = [secret.name, str(server.getsockname()[1]), str(os.getpid())]

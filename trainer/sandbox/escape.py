@@ -64,8 +64,10 @@ def processes(pid: int) -> bool:
 
 def environment() -> bool:
     """All that can be read of any environment is what we were given on purpose."""
-    with open("/proc/1/environ", "rb") as file:
-        names = {entry.split(b"=")[0] for entry in file.read().split(b"\0") if entry}
+    names = set(os.environb)
+    for process in ("1", "self"):
+        with suppress(OSError), open(f"/proc/{process}/environ", "rb") as file:
+            names |= {entry.split(b"=")[0] for entry in file.read().split(b"\0") if entry}
     return names <= {b"HOME", b"TMPDIR", b"PWD", b"LC_CTYPE"}
 
 

@@ -1,0 +1,172 @@
+"""The sandbox lets nothing out, and the self-test notices when one would."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import skep
+from skep.errors import SandboxError
+from trainer import sandbox
+from trainer.sandbox import Backend, Command, Guarantees, Mount
+from trainer.sandbox.bwrap import Bubblewrap
+from trainer.sandbox.none import NoSandbox
+
+NOBODY = 65534
+
+needs_bwrap = pytest.mark.skipif(not shutil.which("bwrap"), reason="bubblewrap is not installed")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+class Leaky(Bubblewrap):
+    """Bubblewrap with some of its options taken away or added."""
+
+    def __init__(self, *, without: Sequence[str] = (), extra: Sequence[str] = ()) -> None:
+        super().__init__()
+        self._without = without
+        self._extra = extra
+
+    def wrap(self, argv: Sequence[str], env: Mapping[str, str], *args: Any, **more: Any) -> Command:
+        command = super().wrap(argv, env, *args, **more)
+        kept = [part for part in command.argv if part not in self._without]
+        at = len(kept) - kept[::-1].index("--remount-ro") - 1
+        return Command((*kept[:at], *self._extra, *kept[at:]), command.env)
+
+
+@needs_bwrap
+def test_bubblewrap_keeps_everything_in() -> None:
+    found = Bubblewrap().probe()
+    assert found == Guarantees("bwrap", True, True, True, True, True)
+    assert found.strong
+
+
+@needs_bwrap
+@pytest.mark.parametrize(
+    ("leak", "what"),
+    [
+        (Leaky(without=["--unshare-net"]), "network"),
+        (Leaky(without=["--unshare-pid", "--as-pid-1"]), "processes"),
+        (Leaky(extra=["--ro-bind", "/etc", "/etc"]), "files"),
+        (Leaky(extra=["--bind", *2 * [tempfile.gettempdir()]]), "files"),
+        (Leaky(extra=["--setenv", "TOKEN", "secret"]), "environment"),
+        (
+            Leaky(extra=["--cap-add", "CAP_SYS_ADMIN"], without=["--bounding-set=-all"]),
+            "privileges",
+        ),
+    ],
+)
+def test_the_self_test_notices_a_leak(leak: Leaky, what: str) -> None:
+    if what == "privileges" and os.geteuid() != 0:
+        pytest.skip("an ordinary user has no capabilities to leak")
+    with pytest.raises(SandboxError, match=what):
+        leak.probe()
+
+
+@pytest.fixture
+def readable() -> Iterator[Path]:
+    """A copy of the sandbox code that every user of this machine can import."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        for package in (skep, msgspec, sandbox):
+            source = Path(str(package.__file__)).parent
+            target = folder / Path(*package.__name__.split("."))
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        yield folder
+
+
+@needs_bwrap
+@needs_root
+def test_an_ordinary_user_gets_a_sandbox_as_strong(readable: Path) -> None:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    python = shutil.which(f"python{version}", path="/usr/bin:/usr/local/bin")
+    if python is None:
+        pytest.skip("no Python here that another user may run")
+    probe = (
+        f"import sys; sys.path.insert(0, {str(readable)!r}); "
+        "from trainer.sandbox import choose; print(choose()[1])"
+    )
+    user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
+    done = subprocess.run(
+        [*user, python, "-I", "-c", probe], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == str(Guarantees("bwrap", True, True, True, True, True)), (
+        done.stderr
+    )
+
+
+def test_a_machine_without_bubblewrap_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    backend, found = sandbox.choose()
+    assert backend.name == "none"
+    assert not found.strong
+    assert found.note == "no sandbox: bubblewrap is not installed"
+
+
+def test_without_a_sandbox_commands_run_as_they_are(tmp_path: Path) -> None:
+    backend: Backend = NoSandbox()
+    mount = Mount(tmp_path, "/inside")
+    command = backend.wrap(
+        ["/bin/true"], {"A": "b"}, [mount], slot=0, scratch=tmp_path, devices=False
+    )
+    assert command.argv == ("/bin/true",)
+    assert command.env == {"A": "b", "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    assert backend.path(mount) == str(tmp_path)
+
+
+def run(argv: list[str], *mounts: Mount, slot: int = 0) -> subprocess.CompletedProcess[str]:
+    """A command in bubblewrap."""
+    command = Bubblewrap().wrap(
+        argv, {"A": "b"}, mounts, slot=slot, scratch=Path("/"), devices=False
+    )
+    return subprocess.run(
+        command.argv, env=dict(command.env), capture_output=True, text=True, check=False
+    )
+
+
+@needs_bwrap
+def test_mounts_are_read_only_unless_they_are_to_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    for name in ("fixed", "open"):
+        (tmp_path / name).mkdir(mode=0o777)
+        (tmp_path / name).chmod(0o777)
+    script = "touch /skep/a/b/fixed/x; touch /skep/open/x; ls -A /skep/a/b/fixed /skep/open"
+    done = run(
+        ["/bin/sh", "-c", script],
+        Mount(tmp_path / "fixed", "/skep/a/b/fixed"),
+        Mount(tmp_path / "open", "/skep/open", writable=True),
+    )
+    assert "Read-only file system" in done.stderr
+    assert list((tmp_path / "fixed").iterdir()) == []
+    assert (tmp_path / "open" / "x").exists()
+
+
+@needs_bwrap
+def test_slots_are_different_users_and_none_of_ours() -> None:
+    users = [run(["/usr/bin/id", "-u"], slot=slot).stdout.strip() for slot in (0, 1)]
+    assert users == ["65520", "65521"]
+
+
+@needs_bwrap
+def test_this_python_runs_inside_with_its_packages() -> None:
+    done = run([sys.executable, "-s", "-P", "-B", "-c", "import numpy; print(numpy.__name__)"])
+    assert done.stdout == "numpy\n", done.stderr
+
+
+@needs_bwrap
+def test_the_scratch_folders_are_private_and_of_limited_size() -> None:
+    script = (
+        "head -c 300000000 /dev/zero > /tmp/x; stat -c %s /tmp/x; touch /dev/shm/x; touch /dev/x"
+    )
+    done = run(["/bin/sh", "-c", script])
+    assert int(done.stdout) == 256 * 1024 * 1024
+    assert done.stderr.count("No space left") == 1
+    assert "cannot touch '/dev/x'" in done.stderr
+    assert done.stderr.count("cannot touch") == 1
