@@ -60,6 +60,7 @@ class Family(Struct, frozen=True):
     Attributes:
         values: the champion's constants.
         space: a coordinate for each of their numbers, d in all.
+        home: the champion, shape [d].
         points: what has a score, shape [n, d], oldest first.
         scores: mean score of each, signed so that lower is better.
         runs: how many runs each mean is of.
@@ -71,6 +72,7 @@ class Family(Struct, frozen=True):
 
     values: Mapping[str, Value]
     space: tuple[Coordinate, ...]
+    home: Array
     points: Array
     scores: Array
     runs: Array
@@ -96,9 +98,8 @@ class Family(Struct, frozen=True):
     def edits(self, point: Array) -> tuple[SetConstant, ...]:
         """How the champion becomes the program at a point."""
         changed: dict[str, list[Number]] = {}
-        for coordinate, place in zip(self.space, point, strict=True):
-            before = _number(self.values, coordinate)
-            if abs(place - coordinate.encode(before)) > 1e-6:
+        for coordinate, place, here in zip(self.space, point, self.home, strict=True):
+            if abs(place - here) > 1e-6:
                 items = changed.setdefault(coordinate.name, _numbers(self.values, coordinate))
                 items[coordinate.index or 0] = coordinate.decode(place)
         return tuple(
@@ -110,15 +111,14 @@ class Family(Struct, frozen=True):
 
     def _belief(self) -> tuple[Belief, Array]:
         """The fitted history, and the incumbent; the champion where nothing has a score yet."""
-        home = np.array([c.encode(_number(self.values, c)) for c in self.space])
         if not len(self.points):
-            return believe(home[None], np.zeros(1), np.ones(1), self.sigma), home
+            return believe(self.home[None], np.zeros(1), np.ones(1), self.sigma), self.home
         belief = believe(self.points, self.scores, self.runs, self.sigma)
         return belief, self.points[belief.best]
 
     def _opening(self, centre: Array, axes: Sequence[Axis]) -> Iterator[Array]:
         """The bold move whose turn it is, if there is a constant for it."""
-        if not 0 <= self.tried < len(OPENING):
+        if self.tried >= len(OPENING):
             return
         word, step = OPENING[self.tried]
         for column, coordinate in enumerate(self.space):
@@ -155,6 +155,7 @@ def gather(view: View) -> Family | None:
     return Family(
         values=champion.values,
         space=space,
+        home=np.array(home),
         points=stack([p for p, _ in scored]),
         scores=np.array([sign * sum(values) / len(values) for _, values in scored]),
         runs=np.array([float(len(values)) for _, values in scored]),
