@@ -16,7 +16,9 @@ import msgspec
 
 from skep.errors import RecordError
 from skep.records import (
+    HARNESS_MICRO_MAX,
     NO_PREVIOUS,
+    PROGRAM_MICRO_MAX,
     RECORD_MAX_BYTES,
     RECORD_VERSION,
     Edit,
@@ -45,10 +47,6 @@ NOTE_MAX = 500
 COUNT_MAX = 2**63 - 1
 """Counts, times and positions have to fit SQLite's integers."""
 UNSIGNED_MAX = 2**64 - 1
-HARNESS_MICRO_MAX = 32_000_000
-"""The harness measures bits per byte: micro-bits in (0, this]."""
-PROGRAM_MICRO_MAX = 2**53
-"""Scores a program prints about itself: whatever a float can hold exactly, either sign."""
 
 # What could hide or garble text on a screen: controls, foreign line ends, invisible and
 # bidirectional characters. The ranges are spelled out because `str.isprintable` follows the

@@ -229,7 +229,7 @@ class _Session:
         return self._status.answer()
 
     async def _finish(self) -> dict[str, Any]:
-        self._researcher.finish()
+        await self._researcher.finish()
         self._status.finishing()
         self._emit(Said("finishing: no new experiments; ending when those in flight are done"))
         return self._status.answer()

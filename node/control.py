@@ -23,9 +23,7 @@ TIMEOUT_S = 5.0
 Answers = Mapping[str, Callable[[], Awaitable[dict[str, Any]]]]
 
 
-async def serve(
-    home: Path, answers: Answers, task_status: Any = trio.TASK_STATUS_IGNORED
-) -> None:
+async def serve(home: Path, answers: Answers, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
     """Answer questions until cancelled; at most one node serves a home (it holds the lock).
 
     Args:
@@ -83,7 +81,10 @@ async def ask(home: Path, verb: str) -> dict[str, Any]:
         ) from None
     finally:
         os.close(folder)
-    result = json.loads(answer)
+    try:
+        result = json.loads(answer)
+    except ValueError:
+        raise nobody from None  # It ended while we asked.
     if not isinstance(result, dict) or "error" in result:
         raise ConfigError(f"the node refused {verb!r}", "Is it an older version of skep?")
     return result

@@ -6,25 +6,29 @@ that same draw from their kept checkpoints, never retrained. What to run is `nod
 and what the numbers mean is `skep.evidence`'s.
 """
 
-import json
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import Struct
 
 from gossip.jobs import Job, job_of
 from skep.errors import HomeError
-from skep.evidence import Research
 from skep.ports import Draw, Executor, Order, Outcome, Progress, Subject, TaskFacts
-from skep.records import MICRO, PINNED_DRAW, Environment, Rescore, Run, Score, Status
+from skep.records import (
+    HARNESS_MICRO_MAX,
+    MICRO,
+    PINNED_DRAW,
+    PROGRAM_MICRO_MAX,
+    Environment,
+    Rescore,
+    Run,
+    Score,
+    Status,
+)
 
-SCREEN_PARENTS = 3
-"""Parent runs that a screening run is compared with; more would cost more than they tell."""
-
-RERUN_PARENTS = 6
 NOTE_MAX = 280
 NAN_FAULT = "not finite"
 CHECKPOINT_NAME = "checkpoint.safetensors"
@@ -54,7 +58,7 @@ class Parent(Struct, frozen=True):
     checkpoint: Path
 
 
-class Plan(Struct, frozen=True):
+class Scoring(Struct, frozen=True):
     """What one finished training is scored on.
 
     Attributes:
@@ -76,28 +80,10 @@ def fresh_draw() -> Draw:
     return Draw(secrets.randbits(63) + 1)
 
 
-def scoring_plan(job: Job, research: Research, parents: Sequence[Parent]) -> Plan:
-    """Which draws and which earlier runs a finished training has to be scored with.
-
-    Args:
-        job: the experiment.
-        research: state of the own research at the end of the training.
-        parents: re-scorable runs of the program it is compared with, latest last.
-    """
-    if job.purpose == "screen":
-        return Plan((fresh_draw(),), tuple(parents[-SCREEN_PARENTS:]))
-    if job.purpose == "rerun":
-        known = research.candidates.get(job.program)
-        draw = Draw(known.draw) if known and known.draw is not None else fresh_draw()
-        return Plan((draw,), tuple(parents[-RERUN_PARENTS:]))
-    waiting = [c for c in research.candidates.values() if c.stage == "open"]
-    return Plan(tuple(Draw(c.draw) for c in waiting if c.draw is not None), ())
-
-
 async def train(
     bench: Bench, slot: int, job: Job, source: str, report: Callable[[Progress], None]
 ) -> Outcome:
-    """Train one job in its own, new folder, and leave program, log and curve there.
+    """Train one job in its own, new folder; the executor leaves log and curve there.
 
     Raises:
         HomeError: the folder cannot be written.
@@ -116,25 +102,28 @@ async def train(
             steps=None,
             folder=folder,
         )
-        outcome = await bench.executor.train(slot, order, report)
-        (folder / "curve.json").write_text(json.dumps(outcome.curve))
-        (folder / "log.txt").write_text(outcome.log_tail)
+        return await bench.executor.train(slot, order, report)
     except OSError as error:
         raise HomeError(
             f"cannot write {folder}: {error.strerror or error}",
             "Free some space or fix the permissions; nothing recorded is lost.",
         ) from error
-    return outcome
 
 
 async def measure(
-    bench: Bench, slot: int, job: Job, source: str, outcome: Outcome, plan: Plan, started: float
+    bench: Bench,
+    slot: int,
+    job: Job,
+    source: str,
+    outcome: Outcome,
+    scoring: Scoring,
+    started: float,
 ) -> Run:
     """Score a finished training and make the run of it.
 
     Args:
         outcome: how the training ended; anything but `done` is recorded without scores.
-        plan: what to score it on.
+        scoring: what to score it on.
         started: `time.monotonic()` at the start of the experiment.
     """
     status, reason = outcome.status, outcome.reason
@@ -143,17 +132,21 @@ async def measure(
     if status == "done" and bench.task.scored_by == "program":
         assert outcome.own_micro is not None  # noqa: S101 - the executor's contract
         scores = (Score(PINNED_DRAW, "dev", outcome.own_micro),)
+        if abs(outcome.own_micro) > PROGRAM_MICRO_MAX:
+            status, reason, scores = "nan", "it printed a number beyond all bounds", ()
     elif status == "done":
         assert outcome.checkpoint is not None  # noqa: S101 - the executor's contract
         own = Subject(source, outcome.checkpoint)
-        draws = (Draw(PINNED_DRAW), *plan.draws)
+        draws = (Draw(PINNED_DRAW), *scoring.draws)
         (result,) = await bench.executor.score(slot, [own], draws)
         if result.fault:
             status, reason = _fault_status(result.fault), result.fault
+        elif not all(0 < micro <= HARNESS_MICRO_MAX for micro in result.micro):
+            status, reason = "nan", "the model is worse than 32 bits per byte"
         else:
             pairs = zip(draws, result.micro, strict=True)
             scores = tuple(Score(draw.seed, draw.split, micro) for draw, micro in pairs)
-            rescored = await _rescore(bench, slot, plan)
+            rescored = await _rescore(bench, slot, scoring)
     return Run(
         program=job.program,
         parent=job.parent,
@@ -178,17 +171,17 @@ async def measure(
     )
 
 
-async def _rescore(bench: Bench, slot: int, plan: Plan) -> tuple[Rescore, ...]:
+async def _rescore(bench: Bench, slot: int, scoring: Scoring) -> tuple[Rescore, ...]:
     """Scores of the parents on the candidate's own draw; a parent that fails is left out."""
-    if not plan.parents:
+    if not scoring.parents:
         return ()
-    draw = plan.draws[-1]
-    subjects = [Subject(parent.source, parent.checkpoint) for parent in plan.parents]
+    draw = scoring.draws[-1]
+    subjects = [Subject(parent.source, parent.checkpoint) for parent in scoring.parents]
     results = await bench.executor.score(slot, subjects, [draw])
     return tuple(
         Rescore(parent.run, draw.seed, draw.split, result.micro[0])
-        for parent, result in zip(plan.parents, results, strict=True)
-        if not result.fault
+        for parent, result in zip(scoring.parents, results, strict=True)
+        if not result.fault and 0 < result.micro[0] <= HARNESS_MICRO_MAX
     )
 
 

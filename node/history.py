@@ -38,7 +38,8 @@ class Experiment(Struct, frozen=True, kw_only=True):
         verdict: as in results.tsv, or `baseline`, or `pending` while evidence is missing.
         reason: the numbers behind the verdict in one clause.
         runs: record ids, oldest first.
-        value: mean score on the pinned draw, in units of the metric; None without a finished run.
+        value: mean score of its re-runs on the pinned draw, in units of the metric; the screen's
+            where there are none, None without a finished run.
         delta: child - parent by the evidence that there is (re-runs, else the screening run),
             in units of the metric, as measured.
         sigmas: the same in noise floors, as verdicts use them: the upper limit of sigma for
@@ -106,7 +107,13 @@ def history(runs: Iterable[tuple[bytes, Run]], task: TaskFacts, source: Source) 
     here = tier(everything[-1][1].environment) if everything else ""
     comparable = [(run_id, run) for run_id, run in everything if tier(run.environment) == here]
     start = program_id(task.seed_program)
-    found = research(comparable, start=start, direction=task.direction, sigma_prior=task.sigma)
+    found = research(
+        comparable,
+        start=start,
+        direction=task.direction,
+        sigma_prior=task.sigma,
+        noise_prior=task.noise,
+    )
     by_program: dict[bytes, list[tuple[bytes, Run]]] = {}
     for run_id, run in comparable:
         by_program.setdefault(run.program, []).append((run_id, run))
@@ -147,7 +154,9 @@ def _row(
     noise: Noise,
     source: Source,
 ) -> Experiment:
-    first = next((run for _, run in runs if run.status == "done"), runs[0][1])
+    # After a change of champion the last re-run says what the program is compared with now.
+    against = [run for _, run in runs if run.parent == candidate.parent]
+    done = [run for run in against if run.status == "done"]
     screened = candidate.effect is None
     effect = candidate.delta if screened else candidate.effect
     sigma = noise.sigma if screened else noise.upper
@@ -156,11 +165,11 @@ def _row(
         program=candidate.program,
         parent=candidate.parent,
         strategy=candidate.strategy,
-        description=describe(first, source),
+        description=describe((done or against)[-1], source),
         verdict=VERDICTS.get(candidate.stage, "pending"),
         reason=candidate.reason,
         runs=tuple(run_id for run_id, _ in runs),
-        value=_mean_value(runs),
+        value=_mean_value(_without_screen(runs)),
         delta=None if effect is None else sign * effect,
         sigmas=None if effect is None else effect / sigma,
         e=candidate.e,
@@ -204,6 +213,12 @@ def _written(name: str, source: str) -> str | None:
     match = re.search(pattern, source, re.MULTILINE)
     value = match[1].strip() if match else ""
     return value if 0 < len(value) <= OLD_VALUE_MAX else None
+
+
+def _without_screen(runs: Sequence[tuple[bytes, Run]]) -> Sequence[tuple[bytes, Run]]:
+    """The re-runs; the screen, which was selected for its score, only where there are none."""
+    finished = [(run_id, run) for run_id, run in runs if value_of(run) is not None]
+    return finished[1:] or finished
 
 
 def _mean_value(runs: Sequence[tuple[bytes, Run]]) -> float | None:

@@ -7,6 +7,7 @@ what to try by `strategies`, what is true by `skep.evidence`.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -14,11 +15,11 @@ import trio
 
 from gossip.jobs import Job
 from gossip.ledger import Ledger
-from node.experiment import Bench, measure, scoring_plan, train
+from node.experiment import Bench, Scoring, measure, train
 from node.notebook import Notebook
 from node.plan import Flight, Repeat, Stop, Wait, next_action
 from skep.errors import SkepError, TrainerFault
-from skep.events import ChampionChanged, Event, Finished, Judged, Progressed, Said, Started, Verdict
+from skep.events import Best, Event, Finished, Judged, Progressed, Said, Started, Verdict
 from skep.evidence import Candidate, Research
 from skep.evidence.research import SETTLED, Stage
 from skep.patch import fingerprint
@@ -26,6 +27,7 @@ from skep.ports import Outcome, Progress, Proposal, Strategy
 from skep.records import Run
 
 BASELINE_FAILURES_MAX = 3
+BASELINE_VOIDS_MAX = 6
 FAULTS_MAX = 3
 """Failures of our own helpers in a row before the node gives up, with a pause between them."""
 
@@ -73,16 +75,18 @@ class Researcher:
         self._resumed = trio.Event()
         self._resumed.set()
         self._pauses = 0
-        self._baseline_failures = 0
+        self._failures: Counter[bool] = Counter()
+        self._best: Best | None = None
 
     @property
     def research(self) -> Research:
         """What the own runs support at this moment."""
         return self._notebook.research
 
-    def finish(self) -> None:
-        """Let the experiments in flight end and start no new ones."""
+    async def finish(self) -> None:
+        """Let the experiments in flight end, also paused ones, and start no new ones."""
         self._stopping = True
+        await self.resume()
         self._wake()
 
     async def pause(self) -> None:
@@ -113,16 +117,33 @@ class Researcher:
         for job in dropped:
             self._emit(Said(f"dropped {job.name}: the node died twice while it ran ({job.note})"))
         self._waiting = [job for job in self._ledger.jobs() if job.task == self._bench.task.id]
-        async with trio.open_nursery() as nursery:
-            for slot in range(self._bench.executor.slots):
-                nursery.start_soon(self._work, slot)
+        for job in self._notebook.unfinished(self._waiting):
+            await self._ledger.queue(job)
+            self._waiting.append(job)
+        self._notebook.prune(self._waiting)
+        self._tell_best()
+        async with trio.open_nursery() as outer:
+            outer.start_soon(self._resume_when_cancelled)
+            async with trio.open_nursery() as nursery:
+                for slot in range(self._bench.executor.slots):
+                    nursery.start_soon(self._work, slot)
+            outer.cancel_scope.cancel()
+
+    async def _resume_when_cancelled(self) -> None:
+        """Stopped processes cannot end: whoever ends the node must let them go on first."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self.resume()
 
     async def _work(self, slot: int) -> None:
         faults = 0
         while (job := await self._next_job()) is not None:
             pauses = self._pauses
+            again: Job | None = job
             try:
-                await self._experiment(slot, job)
+                again = await self._experiment(slot, job)
                 faults = 0
             except TrainerFault as fault:
                 # What a pause broke off is nobody's fault.
@@ -130,15 +151,15 @@ class Researcher:
                 if faults >= FAULTS_MAX:
                     raise
                 self._emit(Said(f"slot {slot}: {fault}; trying again"))
-                await self._put_back(job)
                 await trio.sleep(FAULT_PAUSE_S * faults)
-            except trio.Cancelled:
-                with trio.CancelScope(shield=True):
-                    await self._ledger.queue(job)
-                raise
             finally:
-                self._flying.pop(job.name, None)
-            self._wake()
+                # Until it waits again a job counts as flying, so that nobody else takes its seed.
+                with trio.CancelScope(shield=True):
+                    if again is not None:
+                        await self._ledger.queue(again)
+                        self._waiting.append(again)
+                del self._flying[job.name]
+                self._wake()
 
     def _wake(self) -> None:
         """Let slots that found nothing to do decide again."""
@@ -163,24 +184,27 @@ class Researcher:
         return None
 
     async def _take_up(self) -> Job | None:
-        """A job that waits since an earlier start of this node, if it still matters."""
-        while self._waiting:
-            job = self._waiting.pop(0)
-            if self._notebook.still_matters(job):
+        """A job that waits, from this start of the node or an earlier one, if it still matters."""
+        comparable = self._notebook.comparable()
+        for job in list(self._waiting):
+            if not self._notebook.still_matters(job):
+                self._waiting.remove(job)
+                await self._ledger.finish(job, None)
+            elif comparable or job.purpose == "baseline":
+                self._waiting.remove(job)
                 self._flying[job.name] = job
                 return job
-            await self._ledger.finish(job, None)
         return None
-
-    async def _put_back(self, job: Job) -> None:
-        """Let a job wait again as if it had never been started."""
-        await self._ledger.queue(job)
-        self._waiting.append(job)
 
     async def _decide(self) -> Job | Wait | Stop:
         others = [*self._flying.values(), *self._waiting]
         flights = [Flight(job.program, job.purpose) for job in others]
-        action = next_action(self.research, flights, proposals=self._proposals)
+        action = next_action(
+            self.research,
+            flights,
+            comparable=self._notebook.comparable(),
+            proposals=self._proposals,
+        )
         if isinstance(action, Wait | Stop):
             return action
         if isinstance(action, Repeat):
@@ -197,7 +221,8 @@ class Researcher:
 
     async def _propose(self) -> Proposal | None:
         for attempt in range(KNOWN_PROPOSALS_MAX):
-            view = self._notebook.view(self._flying.values(), attempt)
+            others = [*self._flying.values(), *self._waiting]
+            view = self._notebook.view(others, attempt)
             for strategy in self._strategies:
                 if not strategy.ready(view):
                     continue
@@ -212,7 +237,8 @@ class Researcher:
 
     # Doing
 
-    async def _experiment(self, slot: int, job: Job) -> None:
+    async def _experiment(self, slot: int, job: Job) -> Job | None:
+        """Run a job to its record; what has to wait for another try, if anything."""
         self._emit(
             Started(
                 slot=slot,
@@ -232,22 +258,25 @@ class Researcher:
 
         outcome = await train(self._bench, slot, job, source, report)
         if outcome.paused:
-            await self._put_back(job)
-            return
+            return job
+        done = outcome.status == "done"
+        scoring = self._notebook.scoring(job) if done else Scoring((), ())
+        if scoring is None:
+            return job
         report(Progress(phase="scoring", step=outcome.steps, steps=outcome.steps))
-        plan = scoring_plan(job, self.research, self._notebook.parents(job))
-        run = await measure(self._bench, slot, job, source, outcome, plan, started)
+        run = await measure(self._bench, slot, job, source, outcome, scoring, started)
         signed = await self._ledger.finish(job, run)
         before = self.research
         self._notebook.take_in(signed.id, run)
         self._emit(Finished(slot=slot, job=job.name, id=signed.id, run=run, purpose=job.purpose))
         self._tell_verdicts(before)
-        del self._flying[job.name]
-        self._notebook.prune([*self._flying.values(), *self._waiting])
+        others = [other for other in self._flying.values() if other is not job]
+        self._notebook.prune([*others, *self._waiting])
         if job.program == before.champion:
             self._watch_baseline(run, outcome)
         elif run.status == "void" and job.program not in self.research.candidates:
-            await self._put_back(self._notebook.reseeded(job, self._flying.values()))
+            return self._notebook.reseeded(job, others)
+        return None
 
     def _tell_verdicts(self, before: Research) -> None:
         after = self.research
@@ -257,10 +286,14 @@ class Researcher:
             if candidate.stage in SETTLED and (known is None or known.stage not in SETTLED):
                 number += 1
                 self._emit(self._verdict(candidate, number))
-        if after.champion != before.champion:
-            note = self._notebook.note_of(after.champion)
-            previous = before.champion
-            self._emit(ChampionChanged(program=after.champion, previous=previous, note=note))
+        self._tell_best()
+
+    def _tell_best(self) -> None:
+        champion = self.research.champion
+        best = Best(program=champion, value=self._notebook.level(champion))
+        if best != self._best:
+            self._best = best
+            self._emit(best)
 
     def _verdict(self, candidate: Candidate, number: int) -> Judged:
         return Judged(
@@ -269,16 +302,21 @@ class Researcher:
             verdict=VERDICTS[candidate.stage],
             reason=candidate.reason,
             note=self._notebook.note_of(candidate.program),
-            effect=candidate.effect if candidate.effect is not None else candidate.delta,
         )
 
     def _watch_baseline(self, run: Run, outcome: Outcome) -> None:
-        if run.status in ("done", "void"):
-            self._baseline_failures = 0
+        if run.status == "done":
+            self._failures.clear()
             return
-        self._baseline_failures += 1
-        if self._baseline_failures >= BASELINE_FAILURES_MAX:
+        self._failures[run.status == "void"] += 1
+        if self._failures[False] >= BASELINE_FAILURES_MAX:
             _give_up(run, outcome)
+        if self._failures[True] >= BASELINE_VOIDS_MAX:
+            raise SkepError(
+                f"the program that the search builds on overshot its budget {BASELINE_VOIDS_MAX}"
+                f" times in a row ({run.note})",
+                "Is something else using this machine? Try fewer --jobs or a larger --budget.",
+            )
 
 
 def _give_up(run: Run, outcome: Outcome) -> NoReturn:

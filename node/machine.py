@@ -1,8 +1,8 @@
 """Keeps the machine's description steady from start to start, so that its tier is.
 
-The probe kernel's time says how fast a machine is, but a start beside other work measures it too
-slow, and a tier that flips would orphan every run made before. So the home notes the fastest time
-that was ever seen here; a machine of another kind starts a note of its own.
+The probe kernel's time is part of the tier, and a start beside other work measures it too slow. A
+tier that flips would orphan every run made before; so the home notes the first time that was
+measured on a device and stays with it. Deleting `machine.json` has it measured anew.
 """
 
 import msgspec
@@ -11,9 +11,6 @@ from msgspec.structs import replace
 from node.home import Home, write_atomic
 from skep.records import Environment
 
-FASTER = 0.8
-"""A probe faster than this share of the noted one is news about the machine, not noise."""
-
 
 def settle(home: Home, measured: Environment) -> Environment:
     """The environment that goes into runs: as measured, with the noted probe time.
@@ -21,17 +18,17 @@ def settle(home: Home, measured: Environment) -> Environment:
     Raises:
         HomeError: the note cannot be written.
     """
+    device = f"{measured.backend} {measured.device}"
     noted = _noted(home)
-    if noted is not None:
-        same = replace(noted, probe_ns=measured.probe_ns, sandbox=measured.sandbox)
-        if same == measured and measured.probe_ns > FASTER * noted.probe_ns:
-            return replace(measured, probe_ns=noted.probe_ns)
-    write_atomic(home.machine, msgspec.json.encode(measured).decode())
-    return measured
+    if device not in noted:
+        noted[device] = measured.probe_ns
+        write_atomic(home.machine, msgspec.json.encode(noted).decode())
+    return replace(measured, probe_ns=noted[device])
 
 
-def _noted(home: Home) -> Environment | None:
+def _noted(home: Home) -> dict[str, int]:
+    """Probe time in nanoseconds by device."""
     try:
-        return msgspec.json.decode(home.machine.read_bytes(), type=Environment)
+        return msgspec.json.decode(home.machine.read_bytes(), type=dict[str, int])
     except (OSError, msgspec.MsgspecError):
-        return None  # Never written, or by another version: it is measured anew.
+        return {}  # Never written, or by another version: it is measured anew.

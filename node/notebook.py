@@ -5,24 +5,36 @@ nothing and decides nothing: the rules are `node.plan`'s, the statistics `skep.e
 """
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 from msgspec.structs import replace
 
-from gossip.jobs import Job
+from gossip.jobs import Job, job_of
 from gossip.ledger import Ledger
-from node.experiment import Bench, Parent, checkpoint_path, printable, value_of
+from node.experiment import (
+    CHECKPOINT_NAME,
+    Bench,
+    Parent,
+    Scoring,
+    checkpoint_path,
+    fresh_draw,
+    printable,
+    value_of,
+)
 from node.plan import Repeat
 from skep.errors import PatchError
 from skep.evidence import Fold, Research
 from skep.patch import apply, make
-from skep.ports import Proposal, Trial, View
+from skep.ports import Draw, Proposal, Trial, View
 from skep.records import Run, program_id
 from skep.tier import tier
 
-PRUNE_LOOKBACK = 200
-"""Runs whose checkpoints are looked at when tidying; older ones were tidied before."""
+SCREEN_PARENTS = 3
+"""Parent runs that a screening run is compared with; more would cost more than they tell."""
+
+RERUN_PARENTS = 6
 
 
 class Notebook:
@@ -39,20 +51,28 @@ class Notebook:
         self._bench = bench
         self._author = author
         self._runs: list[tuple[bytes, Run]] = []
+        self._seeds: defaultdict[bytes, set[int]] = defaultdict(set)
+        self._scored: set[tuple[bytes, int]] = set()
+        self._draws: dict[bytes, int] = {}
         self._fold = Fold(
             start=program_id(bench.task.seed_program),
             direction=bench.task.direction,
             sigma_prior=bench.task.sigma,
+            noise_prior=bench.task.noise,
         )
         self.research: Research = self._fold.snapshot()
         here = tier(bench.environment)
         for run_id, run in ledger.runs(bench.task.id):
+            self._seeds[run.program].add(run.seed)
             if tier(run.environment) == here:
                 self.take_in(run_id, run)
 
     def take_in(self, run_id: bytes, run: Run) -> None:
         """Add a run that is in the ledger."""
         self._runs.append((run_id, run))
+        self._seeds[run.program].add(run.seed)
+        self._scored |= {(run_id, row.draw) for row in run.scores}
+        self._scored |= {(row.run, row.draw) for row in run.rescored}
         self._fold.add(run_id, run)
         self.research = self._fold.snapshot()
 
@@ -100,14 +120,14 @@ class Notebook:
         return replace(job, seed=self.fresh_seed(job.program, [job, *others]))
 
     def fresh_seed(self, program: bytes, others: Collection[Job]) -> int:
-        """The next of this node's seeds for a program; no (program, seed) ever runs twice.
+        """The next of this node's seeds for a program; no (program, seed) ever runs twice here,
+        on whatever device: a job's folder is named by them.
 
         Args:
             program: content id.
             others: jobs queued or running, whose seeds are taken.
         """
-        used = {run.seed for _, run in self._runs if run.program == program}
-        used |= {job.seed for job in others if job.program == program}
+        used = self._seeds[program] | {job.seed for job in others if job.program == program}
         number = 0
         while True:
             mixed = hashlib.sha256(self._author + program + number.to_bytes(4, "big")).digest()
@@ -118,7 +138,7 @@ class Notebook:
 
     def still_matters(self, job: Job) -> bool:
         """Whether a job that was left waiting can still tell anything new."""
-        if any(run.program == job.program and run.seed == job.seed for _, run in self._runs):
+        if job.seed in self._seeds[job.program]:
             return False
         known = self.research.candidates.get(job.program)
         if job.purpose == "baseline":
@@ -161,24 +181,63 @@ class Notebook:
             champion_source=self._ledger.program(research.champion),
             trials=self._trials(),
             pending=tuple(self._ledger.program(program) for program in pending),
-            fingerprints=frozenset(p.fingerprint for p in self._ledger.programs().values()),
+            fingerprints=self._fingerprints(flying),
             sigma=research.noise.sigma,
             seed=int.from_bytes(hashlib.sha256(mixed).digest()[:8], "big"),
         )
 
-    def parents(self, job: Job) -> list[Parent]:
-        """Runs of what a candidate is compared with whose checkpoints are kept, latest last."""
-        program = job.parent if job.purpose == "screen" else self.research.champion
-        if program is None or self._bench.task.scored_by == "program":
-            return []
+    def comparable(self) -> int:
+        """How many runs of the champion a candidate could be compared with now."""
+        if self._bench.task.scored_by == "program":
+            return len(self.research.baselines)
+        return len(self._parents(self.research.champion))
+
+    def scoring(self, job: Job) -> Scoring | None:
+        """What a finished training is scored on, decided only now that it has ended.
+
+        None where the runs that it had to be compared with are gone: it has to be repeated.
+        """
+        if self._bench.task.scored_by == "program":
+            return Scoring((), ())
+        if job.purpose == "baseline":
+            waiting = [c for c in self.research.candidates.values() if c.stage == "open"]
+            draws = [c.draw or self._draws.get(c.program) for c in waiting]
+            return Scoring(tuple(Draw(draw) for draw in draws if draw is not None), ())
+        if job.purpose == "screen":
+            draw = fresh_draw()
+            parents = self._parents(job.parent or self.research.start)[-SCREEN_PARENTS:]
+        else:
+            known = self.research.candidates.get(job.program)
+            # Re-runs that end at the same time share the draw that the first of them takes.
+            reserved = self._draws.setdefault(job.program, fresh_draw().seed)
+            draw = Draw(known.draw if known and known.draw is not None else reserved)
+            parents = self._parents(self.research.champion)[-RERUN_PARENTS:]
+        if not parents:
+            return None
+        new = [parent for parent in parents if (parent.run, draw.seed) not in self._scored]
+        return Scoring((draw,), tuple(new))
+
+    def _parents(self, program: bytes) -> list[Parent]:
+        """Runs of a program whose checkpoints are kept, latest last; a screen is none of them."""
         screen = None if program == self.research.start else self._first_run(program)
-        source = self._ledger.program(program)
         found = [
-            Parent(run_id, source, checkpoint_path(self._bench, run))
+            (run_id, checkpoint_path(self._bench, run))
             for run_id, run in self._runs
             if run.program == program and run.status == "done" and run is not screen
         ]
-        return [parent for parent in found if parent.checkpoint.exists()]
+        source = self._ledger.program(program) if found else ""
+        return [Parent(run_id, source, path) for run_id, path in found if path.exists()]
+
+    def level(self, program: bytes) -> float | None:
+        """Mean score of a program's runs on the pinned draw; a screen only if there is no other."""
+        values = [
+            v
+            for _, run in self._runs
+            if run.program == program and (v := value_of(run)) is not None
+        ]
+        if program != self.research.start:
+            values = values[1:] or values
+        return sum(values) / len(values) if values else None
 
     def note_of(self, program: bytes) -> str:
         """The hypothesis behind a program; runs that failed carry their reason in its place."""
@@ -191,12 +250,39 @@ class Notebook:
         needed = {research.champion, *(job.program for job in flying)}
         needed |= {job.parent for job in flying if job.parent is not None}
         needed |= {c.program for c in research.candidates.values() if c.stage == "open"}
-        for _, run in self._runs[-PRUNE_LOOKBACK:]:
-            if run.program not in needed:
-                checkpoint_path(self._bench, run).unlink(missing_ok=True)
+        kept = {job_of(self._bench.task.id, run) for _, run in self._runs if run.program in needed}
+        kept |= {job.name for job in flying}
+        for path in self._bench.folder.glob(f"*/{CHECKPOINT_NAME}"):
+            if path.parent.name not in kept:
+                path.unlink(missing_ok=True)
+
+    def unfinished(self, jobs: Collection[Job]) -> Iterator[Job]:
+        """Screens of programs whose only runs are void and whose repetition got lost."""
+        queued = {job.program for job in jobs}
+        for program in dict.fromkeys(run.program for _, run in self._runs):
+            runs = [run for _, run in self._runs if run.program == program]
+            known = program == self.research.start or program in self.research.candidates
+            lost = not known and program not in queued and program in self._ledger.programs()
+            if lost and all(run.status == "void" for run in runs):
+                yield Job(
+                    task=self._bench.task.id,
+                    program=program,
+                    parent=runs[0].parent,
+                    edits=runs[0].edits,
+                    strategy=runs[0].strategy,
+                    seed=self.fresh_seed(program, jobs),
+                    purpose="screen",
+                    note="",
+                )
 
     def _first_run(self, program: bytes) -> Run | None:
         return next((run for _, run in self._runs if run.program == program), None)
+
+    def _fingerprints(self, flying: Collection[Job]) -> frozenset[bytes]:
+        """Of everything that was run here under this task and tier, or is about to be."""
+        ran = {run.program for _, run in self._runs} | {job.program for job in flying}
+        programs = self._ledger.programs()
+        return frozenset(programs[p].fingerprint for p in ran if p in programs)
 
     def _trials(self) -> tuple[Trial, ...]:
         seen: dict[bytes, tuple[list[float], int]] = {}
@@ -206,12 +292,14 @@ class Notebook:
             if value is not None:
                 values.append(value)
             seen[run.program] = values, failed + (run.status not in ("done", "void"))
+        programs = self._ledger.programs()
         return tuple(
             Trial(
                 program=program,
-                source=self._ledger.program(program),
+                source=programs[program].source,
                 values=tuple(values),
                 failed=failed,
             )
             for program, (values, failed) in seen.items()
+            if program in programs
         )

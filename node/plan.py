@@ -55,11 +55,16 @@ Action = Repeat | Propose | Wait | Stop
 
 
 def next_action(
-    research: Research, flights: Sequence[Flight], *, proposals: int | None = None
+    research: Research,
+    flights: Sequence[Flight],
+    *,
+    comparable: int,
+    proposals: int | None = None,
 ) -> Action:
     """The first rule that matches decides.
 
-    1. The champion has too few runs of its own to compare anything with: a baseline run.
+    1. The champion has too few runs that anything can be compared with: a baseline run. As long
+       as it has none at all, nothing else makes sense on any slot.
     2. A promising candidate still needs evidence that is not on its way: a re-run, or the
        champion run that it has to be compared with.
     3. Otherwise something new, as long as fewer than `proposals` were made.
@@ -68,12 +73,13 @@ def next_action(
     Args:
         research: what the own runs support.
         flights: everything queued or running on any slot.
+        comparable: finished runs of the champion that can still be scored on a new draw.
         proposals: stop after this many judged proposals; None for no limit.
     """
     baseline = Repeat(research.champion, "baseline")
     flying_baselines = flights.count(Flight(research.champion, "baseline"))
-    baselines = len(research.baselines) + flying_baselines
-    if baselines < BASELINES_MIN:
+    baselines = comparable + flying_baselines
+    if comparable == 0 or baselines < BASELINES_MIN:
         return baseline
     for candidate in _most_promising(research):
         flying = flights.count(Flight(candidate.program, "rerun"))

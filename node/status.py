@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct, structs
 
 from skep.events import (
-    ChampionChanged,
+    Best,
     Event,
     Finished,
     Judged,
@@ -79,7 +79,7 @@ class Status:
                 self._judged += 1
                 self._kept += event.verdict == "keep"
                 self._last = f"{event.verdict}: {event.note} ({event.reason})"
-            case ChampionChanged():
+            case Best():
                 self._champion = event.program
             case Paused():
                 self._paused = event.paused

@@ -50,7 +50,6 @@ class Judged(Struct, frozen=True, kw_only=True):
         number: how many proposals have been judged, this one included.
         verdict: keep, discard or crash, as people know them from results.tsv.
         reason: the numbers behind it in one clause.
-        effect: child - parent in units of the metric, negative = better; None after a crash.
     """
 
     program: bytes
@@ -58,15 +57,18 @@ class Judged(Struct, frozen=True, kw_only=True):
     verdict: Verdict
     reason: str
     note: str
-    effect: float | None
 
 
-class ChampionChanged(Struct, frozen=True, kw_only=True):
-    """The program this node builds on changed, by what its own runs support."""
+class Best(Struct, frozen=True, kw_only=True):
+    """The program this node builds on, by what its own runs support; at the start and at changes.
+
+    Attributes:
+        program: content id of the champion.
+        value: its mean score on the pinned draw, screen left out; None before its first run.
+    """
 
     program: bytes
-    previous: bytes
-    note: str
+    value: float | None
 
 
 class Paused(Struct, frozen=True):
@@ -81,4 +83,4 @@ class Said(Struct, frozen=True):
     text: str
 
 
-Event = Started | Progressed | Finished | Judged | ChampionChanged | Paused | Said
+Event = Started | Progressed | Finished | Judged | Best | Paused | Said

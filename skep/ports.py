@@ -4,7 +4,6 @@ These are the only types that `strategies`, `trainer`, `gossip` and `node` share
 records. Values are frozen; the Protocols have several implementations or a verified fake.
 """
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
@@ -35,6 +34,7 @@ class TaskFacts(Struct, frozen=True, kw_only=True):
         scored_by: `harness` (split scorer) or `program` (prints its own number).
         budget_ms: reference-milliseconds on CPU, wall-clock on GPU; 0 where the program decides.
         sigma: prior noise floor, as a fraction of the metric's value.
+        noise: the same in units of the metric, for metrics that may be near zero.
         seed_program: source of the program the search starts from.
         deny: names of constants that no strategy may touch.
         knobs: safe constants of the seed program by name.
@@ -48,6 +48,7 @@ class TaskFacts(Struct, frozen=True, kw_only=True):
     budget_ms: int
     sigma: float
     seed_program: str
+    noise: float | None = None
     deny: tuple[str, ...] = ()
     knobs: Mapping[str, Knob] = {}
 
@@ -91,10 +92,6 @@ class View(Struct, frozen=True, kw_only=True):
     fingerprints: frozenset[bytes]
     sigma: float
     seed: int
-
-    def rng(self, purpose: str) -> random.Random:
-        """A private random stream of this view for one purpose."""
-        return random.Random(f"{purpose}:{self.seed}")  # noqa: S311 - search, not secrets
 
 
 class Proposal(Struct, frozen=True, kw_only=True):

@@ -24,6 +24,12 @@ NO_PREVIOUS = bytes(32)
 """`prev` of the first record of a session."""
 
 MICRO = 1_000_000
+HARNESS_MICRO_MAX = 32_000_000
+"""Highest score of the harness: 32 bits per byte, far above any honest model; the lowest is 1."""
+
+PROGRAM_MICRO_MAX = 2**53
+"""Largest magnitude of a score that a program gives itself."""
+
 PINNED_DRAW = 0
 """The draw that every run is scored on for plots and results.tsv; never evidence."""
 

@@ -20,7 +20,9 @@ from strategies.gp import Array, Belief, believe, suggest
 
 OPENING = (("LR", 1.3), ("BATCH", -1.0), ("LR", 1.3), ("BATCH", -1.0))
 """The first moves, in units from the incumbent of the time: rate and batch size are what a plain
-program most often has wrong, and one bold step each is worth more than many random ones."""
+program most often has wrong. Best single run of `stories` at 4 reference-seconds: 1.09 val_bpb in
+25 trials with them (one search), 1.22 without (two); Optuna's TPE 1.33 and 1.42 in 30 (one each).
+"""
 FAR = 4.0
 """Runs farther than this (in units) from the champion on an axis count as that far."""
 

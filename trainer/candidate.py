@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import Any, BinaryIO, NoReturn
 
 REPORT_S = 0.25
-WARM_STEPS, TIMED_STEPS, FEWEST_STEPS = 3, 8, 3
+WARM_STEPS, TIMED_STEPS, FEWEST_STEPS = 3, 10, 3
 REASON_CHARACTERS = 300
 THREAD_NOISE = 0.1
 

@@ -32,6 +32,7 @@ class Child:
         ended: set when it is gone.
         status: exit status, negative for a signal; None while it runs or when nobody can tell.
         log: what it printed.
+        drained: set when all of that has been read.
     """
 
     def __init__(self, launcher: "Launcher", pid: int) -> None:
@@ -40,6 +41,7 @@ class Child:
         self.ended = trio.Event()
         self.status: int | None = None
         self.log = Log()
+        self.drained = trio.Event()
 
     async def signal(self, number: int) -> None:
         """Signal it and everything below it."""
@@ -106,7 +108,7 @@ class Launcher:
             raise
         finally:
             os.close(prints)
-        self._nursery.start_soon(drain_log, printed, child.log, child.ended)
+        self._nursery.start_soon(_drain, printed, child)
         return child
 
     async def _ask(self, request: Message, descriptors: Sequence[int]) -> Child:
@@ -179,6 +181,11 @@ class Launcher:
                 await trio.to_thread.run_sync(_see_off, process)
             for child in children.values():
                 child.ended.set()
+
+
+async def _drain(printed: int, child: Child) -> None:
+    await drain_log(printed, child.log, child.ended)
+    child.drained.set()
 
 
 def _see_off(process: subprocess.Popen[bytes]) -> None:

@@ -96,8 +96,8 @@ class WarmWorker:
         """
         own = [Mount(HERE / name, f"{INSIDE}/{name}") for name in FILES]
         private = ["/tmp", "/dev/shm"] if backend.name == "bwrap" else [str(scratch)]  # noqa: S108
-        options = ["--bare"] if bare else []
-        argv = [sys.executable, "-s", "-P", "-B", backend.path(own[0]), *options, *private]
+        options = ["--bare"] if bare else private  # what is used once need not be emptied
+        argv = [sys.executable, "-s", "-P", "-B", backend.path(own[0]), *options]
         command = backend.wrap(
             argv, ENVIRONMENT, [*own, *mounts], slot=slot, scratch=scratch, devices=devices
         )
@@ -197,7 +197,7 @@ class WarmWorker:
         with trio.CancelScope(shield=True):
             await self._child.signal(signal.SIGKILL)
             with trio.move_on_after(STOP_S):
-                await self._child.ended.wait()
+                await self._child.drained.wait()
         self.close()
 
     def close(self) -> None:

@@ -162,7 +162,7 @@ class Training:
             work,
             descriptors,
             limits=limits,
-            meter="cpu" if self._meter.on_cpu else "wall",
+            meter="cpu" if self._meter.on_cpu and phase == "train" else "wall",
             handle=hear,
             log=self._log,
         )

@@ -1,6 +1,6 @@
 """The warm worker: waits in the sandbox with torch imported and forks one child per phase.
 
-    python -s -P -B worker.py [--bare] SCRATCH...     with a socket to the node as descriptor 3
+    python -s -P -B worker.py --bare | SCRATCH...     with a socket to the node as descriptor 3
 
 The candidate's code runs in the forked children only. The worker meters a phase from outside,
 holds it to its limits, and before it answers has killed whatever the phase left running and
@@ -256,13 +256,12 @@ def _drop_shared_memory() -> None:
 
 
 def main(arguments: list[str]) -> None:
-    bare = "--bare" in arguments
+    bare = arguments == ["--bare"]
     processes.allow_inspection(False)
     processes.die_with_parent()
     processes.adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # as process 1 we are then deaf to it
-    scratch = [argument for argument in arguments if argument != "--bare"]
-    Worker(socket.socket(fileno=CONTROL), scratch, bare).serve()
+    Worker(socket.socket(fileno=CONTROL), [] if bare else arguments, bare).serve()
 
 
 if __name__ == "__main__":

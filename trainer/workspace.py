@@ -14,7 +14,7 @@ from skep.records import MICRO
 from trainer.block import read_block
 from trainer.log import Log
 from trainer.meter import Ended, Limits
-from trainer.outcome import Said, failure
+from trainer.outcome import REASON_CHARACTERS, Said, failure
 from trainer.phases import ENVIRONMENT
 from trainer.sandbox import Mount
 from trainer.slot import Slot
@@ -84,9 +84,9 @@ def _read(task: Task, ended: Ended, said: Said, log: Log) -> Outcome:
     """The outcome of a program that ended, by what it printed."""
     block = read_block(log.text, task.facts.metric, task.believable)
     fault = failure(ended, said, complete=True)
-    if not fault and block.value is None:
+    if block.value is None and (not fault or fault[0] == "crash"):
         last = log.tail.splitlines()[-1:] or ["it printed no result"]
-        fault = block.status, last[0]
+        fault = block.status, last[0][:REASON_CHARACTERS]
     numbers = block.numbers
     wall_ms = round(ended.wall * 1000)
     status, reason = fault or ("done", "")

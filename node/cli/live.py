@@ -19,7 +19,7 @@ from rich.text import Text
 from node.cli.output import duration, number, short
 from node.experiment import value_of
 from skep.events import (
-    ChampionChanged,
+    Best,
     Event,
     Finished,
     Judged,
@@ -64,8 +64,8 @@ class Lines:
                 return f"run      {_finished(event)}" + (f"  {note}" if note else "")
             case Judged():
                 return f"verdict  {_verdict(event)}"
-            case ChampionChanged():
-                return f"champion {short(event.program)} replaces {short(event.previous)}"
+            case Best():
+                return f"best     {short(event.program)}  {number(event.value, '.6f')}"
             case Paused():
                 return "paused" if event.paused else "resumed"
             case Said():
@@ -98,8 +98,7 @@ class Screen:
         self._rows: dict[int, Row] = {}
         self._verdicts: deque[Judged] = deque(maxlen=VERDICTS_SHOWN)
         self._judged = self._kept = 0
-        self._champion: bytes | None = None
-        self._scores: dict[bytes, list[float]] = {}
+        self._best: Best | None = None
         self._paused = False
         self._since = time.monotonic()
 
@@ -119,17 +118,12 @@ class Screen:
                     self._rows[event.slot].progress = event.progress
             case Finished():
                 self._rows.pop(event.slot, None)
-                value = value_of(event.run)
-                if value is not None:
-                    self._scores.setdefault(event.run.program, []).append(value)
-                if event.purpose == "baseline":
-                    self._champion = event.run.program
             case Judged():
                 self._verdicts.append(event)
                 self._judged += 1
                 self._kept += event.verdict == "keep"
-            case ChampionChanged():
-                self._champion = event.program
+            case Best():
+                self._best = event
             case Paused():
                 self._paused = event.paused
 
@@ -155,8 +149,9 @@ class Screen:
         return Group(slots, *verdicts, Text(self._summary(), style="bold"))
 
     def _summary(self) -> str:
-        scores = self._scores.get(self._champion or b"", ())
-        best = f"{sum(scores) / len(scores):.4f} by {short(self._champion)}" if scores else "-"
+        found = self._best
+        known = found is not None and found.value is not None
+        best = f"{number(found.value)} by {short(found.program)}" if found and known else "-"
         state = "paused" if self._paused else duration(time.monotonic() - self._since)
         return f"{state}  ·  {self._judged} judged, {self._kept} kept  ·  best so far {best}"
 
@@ -182,4 +177,4 @@ def _finished(event: Finished) -> str:
 
 def _verdict(event: Judged) -> str:
     note = f"  {event.note}" if event.note else ""
-    return f"#{event.number} {short(event.program)}  {event.verdict:<7}  {event.reason}{note}"
+    return f"{short(event.program)}  {event.verdict:<7}  {event.reason}{note}"

@@ -29,9 +29,9 @@ BASELINES_MIN = 3
 E_KEEP = 20.0
 """Keep at e >= 20 K/k (K edits re-run so far, k kept with this one): P(any of 100 nulls) 2.7 %."""
 E_DROP = 0.1
+LOG_E_MAX = 700.0
+"""Where exp still fits a float; far beyond any verdict."""
 VOIDS_MAX = 2
-NONINFERIORITY_SIGMA = 0.5
-"""A simplification is kept unless it is this many sigma worse."""
 
 Stage = Literal["screening", "open", "kept", "discarded", "failed"]
 SETTLED: frozenset[Stage] = frozenset({"kept", "discarded", "failed"})
@@ -94,7 +94,7 @@ class Research(Struct, frozen=True, kw_only=True):
         baselines: record ids of the champion's runs that comparisons may use.
         noise: the noise floor.
         judged: number of candidates with a verdict (kept, discarded or failed).
-        reopened: number of candidates that were ever re-run (the K of the keep rule).
+        reopened: number of candidates whose screen sent them to re-runs (K of the keep rule).
     """
 
     start: bytes
@@ -113,6 +113,7 @@ def research(
     start: bytes,
     direction: Direction,
     sigma_prior: float,
+    noise_prior: float | None = None,
 ) -> Research:
     """Fold own runs, in feed order, into what they support.
 
@@ -120,9 +121,10 @@ def research(
         runs: (record id, run) of one author, task and tier.
         start: content id of the program the search starts from.
         direction: of the metric.
-        sigma_prior: the task pack's noise floor as a fraction of the metric's value.
+        sigma_prior: the task pack's noise floor as a fraction of the start program's score.
+        noise_prior: the same in units of the metric, for metrics that may be near zero.
     """
-    fold = Fold(start=start, direction=direction, sigma_prior=sigma_prior)
+    fold = Fold(start=start, direction=direction, sigma_prior=sigma_prior, noise_prior=noise_prior)
     for run_id, run in runs:
         fold.add(run_id, run)
     return fold.snapshot()
@@ -142,9 +144,17 @@ def comparison_draw(run: Run) -> tuple[int, Split]:
 class Fold:
     """`research` one run at a time, for a node that goes on; arguments as there."""
 
-    def __init__(self, *, start: bytes, direction: Direction, sigma_prior: float) -> None:
+    def __init__(
+        self,
+        *,
+        start: bytes,
+        direction: Direction,
+        sigma_prior: float,
+        noise_prior: float | None = None,
+    ) -> None:
         self.start = self.champion = start
         self.sign = -1 if direction == "max" else 1
+        self.noise_prior = noise_prior
         self.sigma_prior = sigma_prior
         self.kept: list[Kept] = []
         self.candidates: dict[bytes, Candidate] = {}
@@ -152,7 +162,6 @@ class Fold:
         self.values: dict[tuple[bytes, int, Split], float] = {}
         self.moments: dict[bytes, tuple[int, float]] = {}
         self.squares = self.dof = 0.0
-        self.level: float | None = None
         self.reopened = 0
         self.voids: dict[bytes, int] = {}
 
@@ -162,10 +171,10 @@ class Fold:
             self.values[run_id, row.draw, row.split] = self.sign * row.micro / MICRO
         for old in run.rescored:
             self.values[old.run, old.draw, old.split] = self.sign * old.micro / MICRO
-        if run.status == "killed":
-            return
         if self._is_or_was_champion(run.program):
             self._add_baseline(run_id, run)
+        elif not self._is_descendant(run):
+            return
         elif run.status == "void":
             self._void(run)
         elif run.status != "done":
@@ -191,7 +200,8 @@ class Fold:
         )
 
     def _noise(self) -> Noise:
-        prior = self.sigma_prior * abs(self.level or 0.0)
+        _, level = self.moments.get(self.start, (0, 0.0))
+        prior = self.noise_prior or self.sigma_prior * abs(level)
         return noise_from(self.squares, self.dof, max(prior, 1 / MICRO))
 
     def _learn_noise(self, run_id: bytes, run: Run) -> None:
@@ -199,8 +209,6 @@ class Fold:
         value = self.values.get((run_id, PINNED_DRAW, "dev"))
         if value is None:
             return
-        if self.level is None:
-            self.level = value
         count, mean = self.moments.get(run.program, (0, 0.0))
         moved = mean + (value - mean) / (count + 1)
         self.squares += (value - mean) * (value - moved) if count else 0.0
@@ -219,6 +227,12 @@ class Fold:
     def _is_or_was_champion(self, program: bytes) -> bool:
         known = self.candidates.get(program)
         return program == self.start or (known is not None and known.stage == "kept")
+
+    def _is_descendant(self, run: Run) -> bool:
+        """Whether a run belongs to this search; others may have begun with another program."""
+        return run.program in self.candidates or (
+            run.parent is not None and self._is_or_was_champion(run.parent)
+        )
 
     def _void(self, run: Run) -> None:
         """A void run says nothing, but a program that cannot hold its budget has failed."""
@@ -275,13 +289,8 @@ class Fold:
             return
         sigma = self._noise().upper
         effect = sum(children) / len(children) - sum(parents) / len(parents)
-        margin = NONINFERIORITY_SIGMA * sigma if candidate.strategy == "ablate" else 0.0
-        e = math.exp(
-            min(
-                log_e_value(effect - margin, sigma, children=len(children), parents=len(parents)),
-                700.0,
-            )
-        )
+        log_e = log_e_value(effect, sigma, children=len(children), parents=len(parents))
+        e = math.exp(min(log_e, LOG_E_MAX))
         candidate = replace(candidate, effect=effect, e=e)
         threshold = E_KEEP * self.reopened / (len(self.kept) + 1)
         numbers = (
@@ -319,8 +328,12 @@ class Fold:
         self.champion = candidate.program
         sigma = self._noise().sigma
         for rival in list(self.candidates.values()):
-            if rival.stage == "open" and self._overtaken(rival, candidate.effect, sigma):
+            if rival.stage != "open":
+                continue
+            if self._overtaken(rival, candidate.effect, sigma):
                 self._set(rival, "discarded", "the new champion is better than it looked")
+            else:  # The next re-run brings the new champion's scores with it.
+                self._set(replace(rival, missing=0), "open", rival.reason)
 
     def _overtaken(self, rival: Candidate, step: float, sigma: float) -> bool:
         """Whether an open candidate no longer looks one sigma better than the new champion."""

@@ -7,7 +7,7 @@ from rich.live import Live
 
 from node.cli.live import Lines, Screen, view
 from skep.events import (
-    ChampionChanged,
+    Best,
     Event,
     Finished,
     Judged,
@@ -19,7 +19,7 @@ from skep.events import (
 from skep.ports import Progress
 from tests.factories import content_id, make_run
 
-NEW, OLD = content_id("new"), content_id("old")
+NEW = content_id("new")
 
 
 def started(slot: int, note: str = "LR 0.003 → 0.012") -> Started:
@@ -39,7 +39,6 @@ KEPT = Judged(
     verdict="keep",
     reason="-3.0σ over 2 against 3 runs, e = 41 ≥ 20",
     note="LR 0.003 → 0.012",
-    effect=-0.04,
 )
 
 STORY: list[Event] = [
@@ -50,7 +49,7 @@ STORY: list[Event] = [
     started(1, ""),
     finished(1, status="oom", note="out of memory"),
     KEPT,
-    ChampionChanged(program=NEW, previous=OLD, note=""),
+    Best(program=NEW, value=2.25),
     Paused(True),
     Paused(False),
 ]
@@ -66,8 +65,8 @@ def test_off_a_terminal_every_finished_run_and_every_verdict_is_one_line() -> No
         "home     /somewhere",
         "run      6e65772e  screen    2.250000  LR 0.003 → 0.012",
         "run      6e65772e  screen    oom: out of memory",
-        "verdict  #1 6e65772e  keep     -3.0σ over 2 against 3 runs, e = 41 ≥ 20  LR 0.003 → 0.012",
-        "champion 6e65772e replaces 6f6c642e",
+        "verdict  6e65772e  keep     -3.0σ over 2 against 3 runs, e = 41 ≥ 20  LR 0.003 → 0.012",
+        "best     6e65772e  2.250000",
         "paused",
         "resumed",
     ]
@@ -99,7 +98,7 @@ def test_on_a_terminal_every_slot_shows_how_far_it_is() -> None:
 
 def test_on_a_terminal_a_finished_run_leaves_its_slot_and_verdicts_stay() -> None:
     rows = picture(STORY)
-    assert rows[1].startswith("#1 6e65772e  keep     -3.0σ over 2 against 3 runs, e = 41 ≥ 20  LR")
+    assert rows[1].startswith("6e65772e  keep     -3.0σ over 2 against 3 runs, e = 41 ≥ 20  LR")
     assert rows[2].endswith("·  1 judged, 1 kept  ·  best so far 2.2500 by 6e65772e")
     assert len(rows) == 3
 

@@ -18,18 +18,12 @@ def test_a_start_beside_other_work_does_not_change_the_tier(tmp_path: Path) -> N
     assert busy.probe_ns == CPU.probe_ns
 
 
-def test_a_faster_probe_than_ever_before_is_believed(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    settle(home, replace(CPU, probe_ns=3 * CPU.probe_ns))
-    assert settle(home, CPU) == CPU
-    assert settle(home, replace(CPU, probe_ns=2 * CPU.probe_ns)) == CPU
-
-
-def test_another_device_starts_anew(tmp_path: Path) -> None:
+def test_every_device_has_a_note_of_its_own(tmp_path: Path) -> None:
     home = Home(tmp_path)
     settle(home, CPU)
-    moved = replace(CPU, device="slower cpu", probe_ns=5 * CPU.probe_ns)
-    assert settle(home, moved) == moved
+    gpu = replace(CPU, backend="cuda", device="card", probe_ns=5 * CPU.probe_ns)
+    assert settle(home, gpu) == gpu
+    assert settle(home, replace(CPU, probe_ns=9)).probe_ns == CPU.probe_ns
 
 
 def test_an_unreadable_note_is_written_again(tmp_path: Path) -> None:

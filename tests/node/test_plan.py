@@ -1,6 +1,7 @@
 """The rules of an idle slot, as a table over literal states."""
 
-from node.plan import Flight, Propose, Repeat, Stop, Wait, next_action
+from node.plan import Action, Flight, Propose, Repeat, Stop, Wait
+from node.plan import next_action as decide
 from skep.evidence import Candidate, Noise, Research
 from tests.factories import content_id
 
@@ -21,6 +22,11 @@ def state(baselines: int, *candidates: Candidate) -> Research:
     )
 
 
+def next_action(research: Research, flights: list[Flight], proposals: int | None = None) -> Action:
+    """The shipped rules, where every run of the champion can still be compared with."""
+    return decide(research, flights, comparable=len(research.baselines), proposals=proposals)
+
+
 def promising(program: bytes, delta: float, **fields: object) -> Candidate:
     given = {"parent": SEED, "strategy": "tune", "stage": "open", "delta": delta}
     return Candidate(program=program, **(given | fields))  # type: ignore[arg-type]
@@ -30,6 +36,14 @@ def test_three_baselines_come_first_and_those_in_flight_count() -> None:
     assert next_action(state(0), []) == Repeat(SEED, "baseline")
     assert next_action(state(1), [BASELINE]) == Repeat(SEED, "baseline")
     assert next_action(state(1), [BASELINE, BASELINE]) == Propose()
+
+
+def test_without_any_finished_baseline_every_slot_makes_one() -> None:
+    assert next_action(state(0), [BASELINE] * 7) == Repeat(SEED, "baseline")
+
+
+def test_baselines_whose_checkpoints_are_gone_do_not_count() -> None:
+    assert decide(state(6), [], comparable=0) == Repeat(SEED, "baseline")
 
 
 def test_a_promising_candidate_is_rerun_before_anything_new() -> None:

@@ -158,12 +158,29 @@ def test_an_open_rival_of_an_old_champion_must_beat_the_new_one() -> None:
     assert fold(history).champion == content_id("best")
 
 
-def test_an_ablation_is_kept_when_it_is_not_worse() -> None:
-    history = baselines(*[2.0, 2.01, 1.99] * 4)
-    simpler = {"strategy": "ablate"}
-    history.append(("s", child("short", 0, 1.95, **simpler)))
-    history += [(f"r{i}", child("short", i, 1.99, **simpler)) for i in range(1, 6)]
-    assert fold(history).candidates[content_id("short")].stage in {"open", "discarded"}
+def test_a_program_that_keeps_being_killed_fails() -> None:
+    history = baselines(2.0, 2.01, 1.99)
+    history += [("s", child("x", 0, 1.7)), ("k", child("x", 1, 1.7, status="killed"))]
+    assert fold(history).candidates[content_id("x")].stage == "failed"
+
+
+def test_runs_of_a_search_that_began_with_another_program_are_left_out() -> None:
+    history = baselines(2.0, 2.01, 1.99)
+    history.append(("o", make_run("other start", pinned=1.0, scores=[(7, 1.0)])))
+    history.append(("c", child("its child", 0, 0.5, parent="other start")))
+    result = fold(history)
+    assert result.champion == START
+    assert result.candidates == {}
+
+
+def test_a_metric_near_zero_takes_its_noise_in_its_own_units() -> None:
+    assert fold([]).noise.sigma < 1e-5
+    assert fold([], noise_prior=0.05).noise.sigma == pytest.approx(0.05)
+
+
+def test_the_prior_follows_the_mean_of_the_start_program_not_its_first_run() -> None:
+    low = fold(baselines(0.0, 2.0, 1.0), sigma_prior=0.5).noise
+    assert low == fold(baselines(2.0, 1.0, 0.0), sigma_prior=0.5).noise
 
 
 def test_of_a_hundred_null_edits_rarely_any_is_kept() -> None:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import trio
 
@@ -12,6 +13,7 @@ from skep.ports import Draw, Outcome, Progress, Scored
 from tests.trainer.small import PROGRAM, Bench, make_task, program
 from trainer import sandbox
 from trainer.executors.local import LocalExecutor
+from trainer.sandbox.none import NoSandbox
 
 UNIFORM = """
 import torch
@@ -190,3 +192,29 @@ async def test_a_device_that_is_not_there_is_the_users_error(tmp_path: Path) -> 
             task, tmp_path, jobs=1, device="cuda", sandbox=sandbox.choose()[0]
         ):
             pass
+
+
+def test_without_a_sandbox_limits_still_hold_and_nothing_stays_behind(tmp_path: Path) -> None:
+    daemon = program(
+        """
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                print(os.getpid(), flush=True)
+                time.sleep(1000)
+            os._exit(0)
+        os.wait()
+        Path(tempfile.gettempdir(), "left").touch()
+        return honest(run)
+        """,
+        "import os, time, tempfile; from pathlib import Path",
+    )
+    with Bench(make_task(tmp_path), tmp_path, NoSandbox()) as bench:
+        outcome = bench.train(daemon, steps=2)
+        assert (outcome.status, outcome.reason) == ("done", "")
+        assert outcome.checkpoint is not None
+        assert bench.score(daemon, outcome.checkpoint).fault == ""
+        assert not psutil.pid_exists(int(outcome.log_tail))
+        assert list(tmp_path.rglob("left")) == []
+        hungry = "hoard = []\nwhile True: hoard.append(b'x' * 2**24)"
+        assert bench.train(program(hungry), steps=1).status == "oom"

@@ -91,8 +91,11 @@ class LocalExecutor:
             try:
                 worker = await slots[0].worker()
                 found, environment = await find_device(worker, device, sandbox.name)
-                for slot in slots:
-                    nursery.start_soon(_warm_up, slot)
+                if task.facts.scored_by == "program":
+                    await worker.kill()  # every run gets one of its own
+                else:
+                    for slot in slots:
+                        nursery.start_soon(_warm_up, slot)
                 yield cls(task, slots, found, environment)
                 nursery.cancel_scope.cancel()
             finally:

@@ -1,0 +1,32 @@
+"""What the trainer says of this machine."""
+
+from pathlib import Path
+
+import pytest
+
+from trainer import sandbox
+from trainer.hardware import find_device, nvidia_gpus
+from trainer.launcher import Launcher
+from trainer.phases import WarmWorker
+
+
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there is an NVIDIA driver")
+async def test_no_driver_reads_as_no_gpu() -> None:
+    assert await nvidia_gpus() == "no NVIDIA GPU"
+
+
+async def test_a_worker_describes_the_machine(tmp_path: Path) -> None:
+    backend, _ = sandbox.choose()
+    async with Launcher.open() as launcher:
+        worker = await WarmWorker.start(launcher, backend, slot=0, scratch=tmp_path, devices=False)
+        device, environment = await find_device(worker, "cpu", backend.name)
+        worker.close()
+    assert device == environment.backend == "cpu"
+    assert environment.device
+    assert environment.dtype == "float32"
+    assert environment.threads == 1
+    assert environment.memory_mib > 256
+    assert environment.torch.startswith("2.")
+    assert environment.isa
+    assert environment.sandbox == backend.name
+    assert 100_000 < environment.probe_ns < 10_000_000_000
