@@ -1,5 +1,6 @@
 """The node's side of a warm worker: run one phase in it, collect what comes, or stop it."""
 
+import math
 import os
 import signal
 import socket
@@ -62,6 +63,7 @@ class WarmWorker:
         self._child = child
         self._channel = channel
         self._backend = backend
+        self._waiting: trio.CancelScope | None = None
         self.alive = True
 
     def path(self, mount: Mount) -> str:
@@ -173,7 +175,9 @@ class WarmWorker:
     async def _answer(self, patience: float) -> dict[str, Any]:
         answer = None
         with trio.move_on_after(patience) as waiting:
+            self._waiting = waiting
             answer = await self._channel.receive()
+        self._waiting = None
         if answer is None:
             await self.kill()
             what = "hangs" if waiting.cancelled_caught else f"died: {self._last_words()}"
@@ -187,9 +191,17 @@ class WarmWorker:
                 return
         await self.kill()
 
-    async def signal(self, number: int) -> None:
-        """Signal the worker and everything that it started."""
-        await self._child.signal(number)
+    async def pause(self) -> None:
+        """Stop the worker and everything that it started; the patience with it waits, too."""
+        if self._waiting is not None:
+            self._waiting.deadline = math.inf
+        await self._child.signal(signal.SIGSTOP)
+
+    async def resume(self) -> None:
+        """Let them go on. A phase that ran over its wall-clock meanwhile is ended by the worker."""
+        await self._child.signal(signal.SIGCONT)
+        if self._waiting is not None:
+            self._waiting.deadline = trio.current_time() + OVERTIME_S
 
     async def kill(self) -> None:
         """Kill the worker and everything that it started."""

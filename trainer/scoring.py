@@ -120,9 +120,13 @@ class Scorer:
             raise TrainerFault(f"a scorer died or hangs: {self._child.log.tail}")
         return answer["fault"] if "fault" in answer else tuple(answer["micro"])
 
-    async def signal(self, number: int) -> None:
-        """Signal the scorer."""
-        await self._child.signal(number)
+    async def pause(self) -> None:
+        """Stop the scorer; the time that scoring may take runs on."""
+        await self._child.signal(signal.SIGSTOP)
+
+    async def resume(self) -> None:
+        """Let it go on."""
+        await self._child.signal(signal.SIGCONT)
 
     async def kill(self) -> None:
         """Kill the scorer."""

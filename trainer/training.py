@@ -29,7 +29,7 @@ CALIBRATION_S, CALIBRATION_SHARE = 10.0, 0.5
 SLACK = 3.0
 """A training is stopped at so many times its budget; overshooting by less voids it."""
 START_S = 120.0
-"""Wall-clock for what precedes a GPU's first step: its libraries, and compiling."""
+"""Wall-clock that is free for what precedes a GPU's first step: its libraries, compiling."""
 REPORT_S = 0.2
 
 
@@ -54,6 +54,7 @@ class Training:
         self._meter = meter
         self._order = order
         self._report = report
+        self._phase_at = 0.0
         self._begun_at: float | None = None
         self._next_report = 0.0
 
@@ -117,8 +118,7 @@ class Training:
     async def _judge(self, ended: Ended, path: Path) -> Outcome:
         said, finished = self._said, self._said.finished
         fault = failure(ended, said, complete=finished is not None)
-        now = trio.current_time()
-        trained_s = now - (self._begun_at or now)
+        trained_s = ended.wall - min(START_S, self._started_in())
         spent_ms = self._meter.spent_ms(ended, trained_s)
         budget_ms = self._order.budget_ms
         if not fault and self._order.steps is None and self._meter.overshot(budget_ms, spent_ms):
@@ -157,6 +157,7 @@ class Training:
                 self._show(report, steps)
 
         worker = await self._slot.worker()
+        self._phase_at = trio.current_time()
         return await worker.run(
             phase,
             work,
@@ -182,6 +183,10 @@ class Training:
                     phase="training", step=report.step, steps=steps, loss=report.loss, left_s=left
                 )
             )
+
+    def _started_in(self) -> float:
+        """Seconds that the program says it took to its first step; 0 if it never said so."""
+        return self._begun_at - self._phase_at if self._begun_at else 0.0
 
     def _limits(self, reference_s: float) -> Limits:
         return Limits(

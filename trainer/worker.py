@@ -142,7 +142,7 @@ class Worker:
                 self._enforce(limits, start)
             if probe and time.monotonic() > next_probe:
                 probes.append(probe.warm())
-                next_probe += PROBE_EVERY_S
+                next_probe = time.monotonic() + PROBE_EVERY_S
 
     def _enforce(self, limits: frames.Message, start: float) -> None:
         running = processes.descendants(os.getpid())

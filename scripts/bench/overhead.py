@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import trio
-from lab import laboratory
 
+from lab import laboratory
 from skep.ports import Draw, Order, Outcome, Progress, Subject
 from skep.records import MICRO, PINNED_DRAW
 from trainer.executors.local import LocalExecutor

@@ -22,8 +22,8 @@ Skep = Callable[..., str]
 RUNS = """\
 #  program   val_bpb        Δ     σ         e  runs  verdict   description
 0  442af3ea   2.3000        -     -         -     3  baseline  baseline
-1  1e6e2aa6   2.1565  -0.1238  -7.3  1.65e+05     2  keep      LR 0.003 → 0.012
-2  b9fd82d0   2.2409  +0.0730  +5.3         -     1  discard   DEPTH 3 → 9
+1  1e6e2aa6   2.1565  -0.1238  -7.4  1.77e+05     2  keep      LR 0.003 → 0.012
+2  b9fd82d0   2.2409  +0.0730  +5.4         -     1  discard   DEPTH 3 → 9
 3  f9098d08        -        -     -         -     1  crash     LR 0.012 → 50.0
 4  6eeef2a7   2.2127  +0.0423  +3.1         -     1  discard   say nothing in a comment
 """
@@ -33,7 +33,7 @@ champion          1e6e2aa6 (#1, by tune)
 val_bpb           2.1565, from 2.3000 (-6.24 %)
 reproduced by me  2 runs here
 edit              LR 0.003 → 0.012
-evidence          -7.3σ over 1 against 3 runs, e = 1.65e+05 ≥ 20
+evidence          -7.4σ over 1 against 3 runs, e = 1.77e+05 ≥ 20
 kept edits        1 (`skep lineage`)
 program           skep best --source > train.py
 """
@@ -130,7 +130,7 @@ def test_show_takes_a_program_or_a_run_by_a_few_digits(skep: Skep) -> None:
     row = json.loads(skep("best", "--json"))
     text = skep("show", row["program"][:10])
     assert "edit            LR 0.003 → 0.012 (by tune)\n" in text
-    assert "against parent  -0.123842 (-7.3σ, e = 1.65e+05)\n" in text
+    assert "against parent  -0.123842 (-7.4σ, e = 1.77e+05)\n" in text
     assert DIFF in text
     assert all(run[:8] in text for run in row["runs"])
     text = skep("show", row["runs"][1][:12])

@@ -25,7 +25,7 @@ from tests.node.recorded import STORIES, Idea, Recording, setting, small_search
 RESULTS = """\
 commit\tval_bpb\tmemory_gb\tstatus\tdescription
 442af3e\t2.299964\t0.3\tkeep\tbaseline
-1e6e2aa\t2.156507\t0.3\tkeep\tLR 0.003 → 0.012
+1e6e2aa\t2.156456\t0.3\tkeep\tLR 0.003 → 0.012
 b9fd82d\t2.240908\t0.3\tdiscard\tDEPTH 3 → 9
 f9098d0\t0.000000\t0.3\tcrash\tLR 0.012 → 50.0
 6eeef2a\t2.212677\t0.3\tdiscard\tsay nothing in a comment
@@ -104,7 +104,7 @@ def test_the_plot_shows_every_experiment_with_its_story() -> None:
     svg = plot_svg(read(small_search()))
     tips = [tip.text or "" for tip in ElementTree.fromstring(svg).iter() if "title" in tip.tag]  # noqa: S314
     assert sorted(re.findall(r"#(\d) \w{7}", "\n".join(tips))) == ["0", "1", "2", "3", "4"]
-    assert any("keep: LR 0.003 → 0.012 (-7.3σ over 1 against 3 runs" in tip for tip in tips)
+    assert any("keep: LR 0.003 → 0.012 (-7.4σ over 1 against 3 runs" in tip for tip in tips)
     assert [label.text for label in elements(svg, "label")] == ["LR 0.003 → 0.012"]
     (title,) = elements(svg, "title")
     assert title.text == "stories: 4 experiments, 1 kept"
