@@ -7,6 +7,7 @@ every event.
 
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -27,7 +28,7 @@ from node.loop import Researcher
 from node.machine import settle
 from node.status import Status
 from skep.errors import SkepError
-from skep.events import Event, Finished, Judged, Paused, Said
+from skep.events import Best, Event, Finished, Judged, Paused, Said
 from skep.records import Environment
 from skep.tier import tier
 from strategies.tune import Tune
@@ -44,6 +45,9 @@ STOP_GRACE_S = 2.5
 
 
 EXIT_INTERRUPTED = 130
+SHOW_CURSOR = b"\x1b[?25h\n"
+"""The live view hides it, and ending hard leaves no time to take that back."""
+
 DIRECTIONS = {"min": "lower is better", "max": "higher is better"}
 
 
@@ -204,7 +208,7 @@ class _Session:
                 self._kept += event.verdict == "keep"
         self._status.take(event)
         self._show(event)
-        if isinstance(event, Judged | Finished):
+        if isinstance(event, Finished | Best):
             write_results(self._node.home, self._node.ledger, self._node.task.facts)
 
     def _answers(self) -> Answers:
@@ -263,6 +267,8 @@ async def _watch_signals(
         stages[-1].cancel()
         with trio.move_on_after(STOP_GRACE_S):
             await anext(aiter(signals))
+    if sys.stdout.isatty():
+        os.write(sys.stdout.fileno(), SHOW_CURSOR)
     os._exit(EXIT_INTERRUPTED)
 
 

@@ -139,7 +139,8 @@ def main() -> None:
     spawner = Spawner(socket.socket(fileno=0))
     processes.adopt_orphans()
     try:
-        spawner.serve()
+        with suppress(BrokenPipeError, ConnectionResetError):  # the node hung up while we spoke
+            spawner.serve()
     finally:
         processes.signal_descendants(os.getpid(), signal.SIGKILL)
 

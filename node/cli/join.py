@@ -57,6 +57,7 @@ async def join(
     with view() as watching:
         summary = await run(settings, watching.show)
     if summary is None:
+        say("stopped before the research began; nothing was lost")
         return EXIT_INTERRUPTED
     _conclude(summary)
     return EXIT_INTERRUPTED if summary.interrupted else 0

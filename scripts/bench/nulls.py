@@ -23,6 +23,7 @@ from skep.records import MICRO, Environment, Run, Score, program_id
 SERIES = 2000
 EDITS_PER_SERIES = 100
 BASELINES = 12
+FIRST_BASELINES = 3
 DRAW = 8_274_619_023
 
 
@@ -96,7 +97,7 @@ def series(
         run = made_run(program, value, parent, counter, environment)
         fold.add(counter.to_bytes(32, "big"), run)
 
-    for value in rng.sample(baselines, 6):
+    for value in rng.sample(baselines, FIRST_BASELINES):
         add(start, value, None)
     for number in range(EDITS_PER_SERIES):
         program = program_id(f"null {number}")

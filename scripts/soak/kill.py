@@ -23,7 +23,7 @@ def main() -> None:
             campaign.kill_once()
             if number % 10 == 0:
                 print(f"{number} kills, {campaign.check()} runs, seed {seed}", flush=True)
-        told, found = campaign.acknowledged, campaign.check()
+        told, found = campaign.acknowledged.total(), campaign.check()
         print(f"{kills} kills: {told} runs acknowledged, {found} recorded, none lost or doubled")
 
 

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from gossip.ledger import Ledger
+from node.experiment import value_of
 from node.home import Home, known_tasks
 from tests.e2e.nodes import skep_process
 
@@ -24,9 +25,9 @@ class Campaign:
 
     def __init__(self, home: Path, task: Path, seed: int) -> None:
         self.home = home
-        self.acknowledged = 0
+        self.acknowledged: Counter[str] = Counter()
         self._rng = random.Random(seed)
-        self._command = ("join", "--solo", "--task", str(task))
+        self._command = ("join", "--solo", "--task", str(task), "--jobs", "2")
 
     def kill_once(self) -> None:
         """Start a node, let it live for a random moment, kill it, and check the ledger."""
@@ -41,7 +42,8 @@ class Campaign:
         out, err = process.communicate(timeout=30)
         assert alive, f"the node had ended by itself: {out}\n{err}"
         assert "Traceback" not in err
-        self.acknowledged += sum(line.startswith("run ") for line in out.splitlines())
+        lines = [line.split() for line in out.splitlines() if line.startswith("run ")]
+        self.acknowledged.update(f"{program} {value}" for _, program, _, value, *_ in lines)
         self.check()
 
     def _wait_for_work(self, process: subprocess.Popen[str]) -> None:
@@ -56,7 +58,9 @@ class Campaign:
         """Number of recorded runs, after making sure that none is lost or counted twice."""
         with Ledger.read(self.home) as ledger:
             runs = [run for task in known_tasks(Home(self.home)) for _, run in ledger.runs(task.id)]
-        assert len(runs) >= self.acknowledged, "an acknowledged record is lost"
+        found = Counter(f"{run.program.hex()[:8]} {value_of(run) or 0:.6f}" for run in runs)
+        lost = self.acknowledged - found
+        assert not lost, f"acknowledged records are lost: {lost}"
         twice = [key for key, n in Counter((r.program, r.seed) for r in runs).items() if n > 1]
         assert not twice, "a run was counted twice"
         return len(runs)

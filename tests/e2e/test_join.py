@@ -20,7 +20,7 @@ def wait_for(condition: object, process: object, limit_s: float = 60) -> None:
 def test_asked_for_four_proposals_it_judges_four_and_stops(tmp_path: Path) -> None:
     task = quick_task(tmp_path / "task")
     home = tmp_path / "home"
-    out = skep(home, "join", "--solo", "--task", str(task), "--experiments", "4")
+    out = skep(home, "join", "--solo", "--task", str(task), "--experiments", "4", "--jobs", "2")
     assert str(home) in out
     runs = skep_json(home, "runs")
     assert sum(row["verdict"] in ("keep", "discard", "crash") for row in runs) == 4
@@ -52,8 +52,32 @@ def test_ctrl_c_stops_within_three_seconds_with_a_summary_and_leaves_no_process(
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=10)
     assert time.monotonic() - begun < 3
-    assert "Traceback" not in out + err
+    assert process.returncode == 130
+    assert "0 experiments judged, 0 kept, 0 runs" in out
+    assert err == ""
     assert not leftovers(home)
+
+
+def test_ctrl_c_ends_a_paused_node_too(tmp_path: Path) -> None:
+    slow = "import time\ntime.sleep(600)\nLR = 0.1\n"
+    task, home = quick_task(tmp_path / "task", slow), tmp_path / "home"
+    process = skep_process(home, "join", "--solo", "--task", str(task))
+    wait_for(lambda: any((home / "runs").glob("*/program.py")), process)
+    skep(home, "pause")
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=10)
+    assert "0 experiments judged" in out
+    assert not leftovers(home)
+
+
+def test_finishing_a_paused_node_ends_it(tmp_path: Path) -> None:
+    task, home = quick_task(tmp_path / "task"), tmp_path / "home"
+    process = skep_process(home, "join", "--solo", "--task", str(task))
+    wait_for(lambda: (home / "control.sock").exists(), process)
+    skep(home, "pause")
+    skep(home, "finish")
+    process.communicate(timeout=60)
+    assert process.returncode == 0
 
 
 def test_a_node_answers_while_it_runs_and_finishes_when_told(tmp_path: Path) -> None:
