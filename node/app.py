@@ -27,8 +27,8 @@ from node.home import Home, hold, remember_task
 from node.loop import Researcher
 from node.machine import settle
 from node.status import Status
-from skep.errors import SkepError
 from skep.events import Best, Event, Finished, Judged, Paused, Said
+from skep.ports import BETTER
 from skep.records import Environment
 from skep.tier import tier
 from strategies.tune import Tune
@@ -48,7 +48,8 @@ EXIT_INTERRUPTED = 130
 SHOW_CURSOR = b"\x1b[?25h\n"
 """The live view hides it, and ending hard leaves no time to take that back."""
 
-DIRECTIONS = {"min": "lower is better", "max": "higher is better"}
+
+NO_MESH = " (there is no mesh in this version yet)"
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -129,24 +130,21 @@ async def run(settings: Settings, show: Callable[[Event], None]) -> Summary | No
         What this start brought; None if it was stopped before research began.
 
     Raises:
-        SkepError: see `open_node` and `node.loop.Researcher.run`.
+        SkepError: see `open_node` and `node.loop.Researcher.run`; inside trio's exception groups.
     """
     summary = None
-    try:
-        async with trio.open_nursery() as nursery:
-            stages = [trio.CancelScope()]
-            await nursery.start(_watch_signals, stages)
-            with stages[0]:
-                async with open_node(settings, lambda line: show(Said(line))) as node:
-                    session = _Session(node, settings, show)
-                    # From here on a signal ends the work but leaves the closing alone.
-                    stages.append(working := trio.CancelScope())
-                    with working:
-                        await session.run()
-                    summary = session.summary(interrupted=working.cancelled_caught)
-            nursery.cancel_scope.cancel()
-    except* SkepError as group:
-        raise _first(group) from None
+    async with trio.open_nursery() as nursery:
+        stages = [trio.CancelScope()]
+        await nursery.start(_watch_signals, stages)
+        with stages[0]:
+            async with open_node(settings, lambda line: show(Said(line))) as node:
+                session = _Session(node, settings, show)
+                # From here on a signal ends the work but leaves the closing alone.
+                stages.append(working := trio.CancelScope())
+                with working:
+                    await session.run()
+                summary = session.summary(interrupted=working.cancelled_caught)
+        nursery.cancel_scope.cancel()
     return summary
 
 
@@ -245,14 +243,14 @@ class _Session:
         budget = f"{facts.budget_ms / 1000:g} {unit}" if facts.budget_ms else "set by the program"
         return [
             f"node     {node.identity.name}  ({node.identity.peer_id})",
-            f"task     {facts.name}: {facts.metric}, {DIRECTIONS[facts.direction]};"
+            f"task     {facts.name}: {facts.metric}, {BETTER[facts.direction]};"
             f" budget {budget}; scored by the {facts.scored_by}",
             f"machine  {machine.device}, {node.executor.slots} experiments at once,"
             f" tier {tier(machine)}",
             f"sandbox  {node.guarantees.backend}"
             + (f" ({note})" if (note := node.guarantees.note) else ""),
             f"home     {node.home.root}",
-            "peers    none: this node researches alone",
+            "peers    none: this node researches alone" + ("" if self._settings.solo else NO_MESH),
         ]
 
 
@@ -274,12 +272,3 @@ async def _watch_signals(
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _first(group: BaseExceptionGroup[SkepError]) -> SkepError:
-    """The first single error of a group, however deep."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, SkepError)  # noqa: S101 - the group holds nothing else
-    return error

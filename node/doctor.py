@@ -58,7 +58,7 @@ def examine(root: Path) -> list[Check]:
     Args:
         root: the home folder; it need not exist.
     """
-    machine = [_python(), _torch(), _sandbox(), _cores(), _memory(), _gpu(), _ollama()]
+    machine = [_python(), _torch(), _sandbox(), _cores(), _memory(), _gpu()]
     return [*machine, _disk(root), _config(root), *_home(root)]
 
 
@@ -141,10 +141,6 @@ def _disk(root: Path) -> Check:
     if free < FREE_WARN_BYTES:
         return Check("disk", "warn", finding, "Checkpoints and data of a task need a few GiB")
     return Check("disk", "ok", finding)
-
-
-def _ollama() -> Check:
-    return Check("llm", "ok", "none is needed")
 
 
 def _config(root: Path) -> Check:

@@ -13,6 +13,9 @@ from msgspec import Struct
 from skep.records import Edit, Environment, Split, Status
 
 Direction = Literal["min", "max"]
+BETTER: dict[Direction, str] = {"min": "lower is better", "max": "higher is better"}
+"""A direction in words."""
+
 
 
 class Knob(Struct, frozen=True):

@@ -56,9 +56,6 @@ PURE = [
 IMPURE = {"asyncio", "os", "random", "secrets", "socket", "subprocess", "threading", "time", "trio"}
 """What a pure module has no use for: clocks, chance, files, other processes, the network."""
 
-SEEDED = "skep/ports.py"
-"""Hands every strategy its own stream of chance, made from a seed that it is given."""
-
 SHELL_BLOCKS = {"", "sh", "bash", "console"}
 
 
@@ -137,7 +134,7 @@ def test_a_third_party_package_stays_behind_its_fence(package: str) -> None:
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if lies_in(path, PURE)], ids=relative)
 def test_pure_modules_know_no_clock_no_chance_and_no_machine(path: Path) -> None:
-    assert imports(path) & IMPURE == ({"random"} if relative(path) == SEEDED else set())
+    assert not imports(path) & IMPURE
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ class Calibration(Run):
             if len(times) >= FEWEST_STEPS and sum(times) > self._patience:
                 break
         threads = self._threads()
-        costs = [threads * time / unit for time, unit in zip(times, units, strict=True)]
+        costs = [threads * spent / unit for spent, unit in zip(times, units, strict=True)]
         warm = min(WARM_STEPS, len(costs) - 1)
         step = statistics.median(costs[warm:])
         beyond = max(0.0, sum(costs[:warm]) - warm * step)

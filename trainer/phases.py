@@ -64,6 +64,7 @@ class WarmWorker:
         self._channel = channel
         self._backend = backend
         self._waiting: trio.CancelScope | None = None
+        self._patience = math.inf
         self.alive = True
 
     def path(self, mount: Mount) -> str:
@@ -175,7 +176,7 @@ class WarmWorker:
     async def _answer(self, patience: float) -> dict[str, Any]:
         answer = None
         with trio.move_on_after(patience) as waiting:
-            self._waiting = waiting
+            self._waiting, self._patience = waiting, patience
             answer = await self._channel.receive()
         self._waiting = None
         if answer is None:
@@ -201,7 +202,7 @@ class WarmWorker:
         """Let them go on. A phase that ran over its wall-clock meanwhile is ended by the worker."""
         await self._child.signal(signal.SIGCONT)
         if self._waiting is not None:
-            self._waiting.deadline = trio.current_time() + OVERTIME_S
+            self._waiting.deadline = trio.current_time() + self._patience
 
     async def kill(self) -> None:
         """Kill the worker and everything that it started."""

@@ -4,7 +4,6 @@ Every slot has its own, so that slots never wait for one another. Both are start
 needed and again after they died.
 """
 
-import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -135,16 +134,17 @@ class Slot:
         """Stop every process of the slot."""
         for interrupted in self._stretches:
             interrupted.paused = True
-        await self._signal(signal.SIGSTOP)
+        for process in self._alive():
+            await process.pause()
 
     async def resume(self) -> None:
         """Let them go on."""
-        await self._signal(signal.SIGCONT)
+        for process in self._alive():
+            await process.resume()
 
-    async def _signal(self, number: int) -> None:
-        for process in (self._worker, self._scorer):
-            if process is not None and process.alive:
-                await process.signal(number)
+    def _alive(self) -> list[WarmWorker | Scorer]:
+        both = (self._worker, self._scorer)
+        return [process for process in both if process is not None and process.alive]
 
     def _made_scratch(self) -> Path:
         self.scratch.mkdir(parents=True, exist_ok=True)

@@ -117,6 +117,7 @@ def load(
             scored_by=task_file.scored_by,
             budget_ms=budget_ms,
             sigma=task_file.sigma,
+            noise=task_file.noise,
             seed_program=start,
             deny=_deny(task_file, tree, start_tree),
             knobs=task_file.safe_constants(),

@@ -50,6 +50,7 @@ class TaskFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         direction: whether less or more is better.
         budget_s: training budget; None where the program decides.
         sigma: noise floor before anything was measured, as a fraction of the metric.
+        noise: the same in units of the metric, for one that may be zero or change its sign.
         range: lowest and highest number that can be believed, None for any.
         command: how a self-scoring program is run; empty for `python train.py`.
         reads: files and folders outside the pack that it reads; `~` is the user's home.
@@ -65,6 +66,7 @@ class TaskFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     direction: Direction = "min"
     budget_s: Seconds | None = None
     sigma: Annotated[float, Meta(gt=0, lt=1)] = 0.006
+    noise: Annotated[float, Meta(gt=0)] | None = None
     range: tuple[float, float] | None = None
     command: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()

@@ -64,7 +64,7 @@ class Lines:
                 return f"run      {_finished(event)}" + (f"  {note}" if note else "")
             case Judged():
                 return f"verdict  {_verdict(event)}"
-            case Best():
+            case Best() if event.value is not None:
                 return f"best     {short(event.program)}  {number(event.value, '.6f')}"
             case Paused():
                 return "paused" if event.paused else "resumed"

@@ -78,7 +78,7 @@ def diff(ident: Ident, other: str | None = None, /, *, json: AsJson = False) -> 
             before, after = _parent(home, program), program
             if before is None:
                 raise ConfigError(
-                    f"{short(program)} has no parent", "It is a start program: give two ids."
+                    f"{short(program)} has no parent", "Give two ids."
                 )
         else:
             before, after = program, home.program_of(home.resolve(other))
@@ -101,7 +101,7 @@ def _show_program(home: Reading, program: bytes, json: bool) -> None:
         emit(shown | {"diff": text})
         return
     if found is None or row is None:
-        say(f"program {short(program)} has no finished run here")
+        say(f"program {short(program)} has no finished run under this task and tier")
         return
     facts(
         [

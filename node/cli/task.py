@@ -3,10 +3,8 @@
 from node.cli.output import AsJson, emit, facts, say, table
 from node.config import home_folder
 from node.export.documents import Document, task_document
-from skep.ports import TaskFacts
+from skep.ports import BETTER, TaskFacts
 from trainer.task import load, pack_names
-
-UNITS = {"min": "lower is better", "max": "higher is better"}
 
 
 def list_tasks(*, json: AsJson = False) -> None:
@@ -75,7 +73,7 @@ def _print(task: TaskFacts) -> None:
         [
             ("task", task.name),
             ("id", task.id.hex()),
-            ("metric", f"{task.metric}, {UNITS[task.direction]}"),
+            ("metric", f"{task.metric}, {BETTER[task.direction]}"),
             ("scored by", f"the {task.scored_by}"),
             ("budget", _budget(task)),
             ("noise", f"{100 * task.sigma:g} % of the metric, until it is measured"),

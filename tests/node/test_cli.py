@@ -184,7 +184,7 @@ def test_ids_that_name_nothing_or_too_much_are_explained(skep: Skep, recorded_ho
     )
     assert "'abc' is no id. An id has 4 to 64" in skep("show", "abc", expect=1)
     assert "'ab cd ' is no id" in skep("show", "ab cd ", expect=1)
-    assert "442af3ea has no parent. It is a start" in skep("diff", "442af3eaee", expect=1)
+    assert "442af3ea has no parent. Give two" in skep("diff", "442af3eaee", expect=1)
 
 
 def test_an_ambiguous_id_lists_what_it_could_be(tmp_path: Path, fresh: Skep) -> None:
