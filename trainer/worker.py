@@ -16,6 +16,7 @@ Requests: {"phase", "work", "limits", "meter"} + descriptors [messages, log, ...
 import ctypes
 import gc
 import os
+import re
 import resource
 import select
 import signal
@@ -50,6 +51,7 @@ class Worker:
     def __init__(self, node: socket.socket, scratch: list[str], bare: bool) -> None:
         self.node = node
         self.scratch = scratch
+        self.mounted = _mount_points()
         self.probe = None if bare else _warm_up()
         self.is_init = os.getpid() == 1
         self.wakeup, self.wake = socket.socketpair()
@@ -192,7 +194,7 @@ class Worker:
                 os._exit(1)  # the node starts another worker, in another namespace
             time.sleep(0.001)
         for folder in self.scratch:
-            _empty(folder)
+            _empty(folder, self.mounted)
         if self.is_init:  # else the segments in sight are everybody's
             _drop_shared_memory()
 
@@ -231,14 +233,31 @@ def _limit(limits: frames.Message) -> None:
         resource.setrlimit(which, (number, number))
 
 
-def _empty(folder: str) -> None:
+def _empty(folder: str, mounted: frozenset[str]) -> None:
+    """Delete everything in a folder but mounts and the folders that lead to one."""
     for entry in list(os.scandir(folder)):
-        if entry.is_dir(follow_symlinks=False):
-            os.chmod(entry.path, 0o700)  # it is of our user, whatever its mode forbids
-            _empty(entry.path)
-            os.rmdir(entry.path)
-        else:
+        if entry.path in mounted:
+            continue
+        if not entry.is_dir(follow_symlinks=False):
             os.unlink(entry.path)
+        elif any(mount.startswith(f"{entry.path}/") for mount in mounted):
+            _empty(entry.path, mounted)
+        else:
+            os.chmod(entry.path, 0o700)  # it is of our user, whatever its mode forbids
+            _empty(entry.path, mounted)
+            os.rmdir(entry.path)
+
+
+def _mount_points() -> frozenset[str]:
+    """Where something is mounted in our namespace; a checkout may lie below /tmp itself."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
+            escaped = [line.split(" ")[4] for line in table]
+    except FileNotFoundError:
+        return frozenset()  # no Linux, no mounts of ours
+    return frozenset(
+        re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), path) for path in escaped
+    )
 
 
 def _drop_shared_memory() -> None:

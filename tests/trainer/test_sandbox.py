@@ -15,9 +15,10 @@ import pytest
 import skep
 from skep.errors import SandboxError
 from trainer import sandbox
-from trainer.sandbox import Backend, Command, Guarantees, Mount
+from trainer.sandbox import Backend, Command, Guarantees, Mount, python_prefixes
 from trainer.sandbox.bwrap import Bubblewrap
 from trainer.sandbox.none import NoSandbox
+from trainer.worker import _empty
 
 NOBODY = 65534
 
@@ -170,3 +171,30 @@ def test_the_scratch_folders_are_private_and_of_limited_size() -> None:
     assert done.stderr.count("No space left") == 1
     assert "cannot touch '/dev/x'" in done.stderr
     assert done.stderr.count("cannot touch") == 1
+
+
+def test_a_python_below_tmp_is_mounted_into_the_private_tmp_not_under_it() -> None:
+    mount = Mount(Path(__file__), "/tmp/deep/folder/file.py")  # noqa: S108
+    command = Bubblewrap().wrap(
+        ["true"], {}, [mount], slot=0, scratch=Path("/nowhere"), devices=False
+    )
+    tmpfs = command.argv.index("--tmpfs")
+    while command.argv[tmpfs + 1] != "/tmp":  # noqa: S108
+        tmpfs = command.argv.index("--tmpfs", tmpfs + 1)
+    prefixes = [i for i, part in enumerate(command.argv) if part == str(python_prefixes()[0])]
+    assert tmpfs < min(prefixes)
+    assert tmpfs < command.argv.index(mount.inside)
+
+
+def test_emptying_scratch_spares_mounts_and_the_folders_that_lead_to_them(tmp_path: Path) -> None:
+    (tmp_path / "a" / "mount").mkdir(parents=True)
+    (tmp_path / "a" / "mount" / "kept").touch()
+    (tmp_path / "a" / "gone").touch()
+    (tmp_path / "b" / "c").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("/")
+    _empty(str(tmp_path), frozenset({str(tmp_path / "a" / "mount")}))
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
+        "a",
+        "a/mount",
+        "a/mount/kept",
+    ]

@@ -70,6 +70,7 @@ class Bubblewrap:
             *_system(),
             *_devices(devices),
             *_private(TMP),
+            *_python(),  # may lie below /tmp, which has to be there first
             *_mounts(mounts),
             *("--remount-ro", "/", "--chdir", TMP, "--", *drop, *argv),
         ]
@@ -139,6 +140,9 @@ def _system() -> Iterator[str]:
     for name in SETTINGS:
         if Path(name).exists():
             yield from _bind(Path(name), name, writable=False)
+
+
+def _python() -> Iterator[str]:
     for prefix in python_prefixes():
         if not prefix.is_relative_to("/usr"):
             yield from _bind(prefix, str(prefix), writable=False)
