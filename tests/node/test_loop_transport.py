@@ -184,7 +184,7 @@ async def test_lost_checkpoints_are_made_again_before_anything_is_judged(
 async def test_nothing_is_scored_twice_on_one_draw(
     tmp_path: Path, fast_clock: trio.testing.MockClock
 ) -> None:
-    executor = FakeExecutor(2, lambda *_: "done")
+    executor = FakeExecutor(1, lambda *_: "done")
     await research(tmp_path, executor, 15)
     assert max(Counter(executor.scored).values()) == 1
 
