@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from gossip.jobs import Job, job_of
 from skep.errors import HomeError
-from skep.ports import Draw, Executor, Order, Outcome, Progress, Subject, TaskFacts
+from skep.ports import Draw, Executor, Order, Outcome, Pace, Progress, Subject, TaskFacts
 from skep.records import (
     HARNESS_MICRO_MAX,
     MICRO,
@@ -81,9 +81,18 @@ def fresh_draw() -> Draw:
 
 
 async def train(
-    bench: Bench, slot: int, job: Job, source: str, report: Callable[[Progress], None]
+    bench: Bench,
+    slot: int,
+    job: Job,
+    source: str,
+    pace: Pace | None,
+    report: Callable[[Progress], None],
 ) -> Outcome:
     """Train one job in its own, new folder; the executor leaves log and curve there.
+
+    Args:
+        pace: what an earlier run of the program cost; None lets a calibration find out.
+        report: is told a few times a second how it goes.
 
     Raises:
         HomeError: the folder cannot be written.
@@ -101,6 +110,7 @@ async def train(
             budget_ms=bench.task.budget_ms,
             steps=None,
             folder=folder,
+            pace=pace,
         )
         return await bench.executor.train(slot, order, report)
     except OSError as error:

@@ -256,7 +256,7 @@ class Researcher:
         def report(progress: Progress) -> None:
             self._emit(Progressed(slot=slot, job=job.name, progress=progress))
 
-        outcome = await train(self._bench, slot, job, source, report)
+        outcome = await train(self._bench, slot, job, source, self._notebook.pace(job), report)
         if outcome.paused:
             return job
         done = outcome.status == "done"

@@ -23,11 +23,12 @@ from node.experiment import (
     printable,
     value_of,
 )
+from node.paces import Paces
 from node.plan import Repeat
 from skep.errors import PatchError
 from skep.evidence import Fold, Research
 from skep.patch import apply, make
-from skep.ports import Draw, Proposal, Trial, View
+from skep.ports import Draw, Pace, Proposal, Trial, View
 from skep.records import Run, program_id
 from skep.tier import tier
 
@@ -54,6 +55,7 @@ class Notebook:
         self._seeds: defaultdict[bytes, set[int]] = defaultdict(set)
         self._scored: set[tuple[bytes, int]] = set()
         self._draws: dict[bytes, int] = {}
+        self._paces = Paces()
         self._fold = Fold(
             start=program_id(bench.task.seed_program),
             direction=bench.task.direction,
@@ -65,10 +67,14 @@ class Notebook:
         for run_id, run in ledger.runs(bench.task.id):
             self._seeds[run.program].add(run.seed)
             if tier(run.environment) == here:
-                self.take_in(run_id, run)
+                self._take_in(run_id, run)
 
     def take_in(self, run_id: bytes, run: Run) -> None:
-        """Add a run that is in the ledger."""
+        """Add a run that has just ended and is in the ledger."""
+        self._take_in(run_id, run)
+        self._paces.note(run.program, run.steps, run.spent_ms)
+
+    def _take_in(self, run_id: bytes, run: Run) -> None:
         self._runs.append((run_id, run))
         self._seeds[run.program].add(run.seed)
         self._scored |= {(run_id, row.draw) for row in run.scores}
@@ -135,6 +141,10 @@ class Notebook:
             if seed not in used:
                 return seed
             number += 1
+
+    def pace(self, job: Job) -> Pace | None:
+        """What an earlier run of the job's program cost, for this job alone."""
+        return self._paces.take(job.program)
 
     def still_matters(self, job: Job) -> bool:
         """Whether a job that was left waiting can still tell anything new."""

@@ -17,7 +17,6 @@ BETTER: dict[Direction, str] = {"min": "lower is better", "max": "higher is bett
 """A direction in words."""
 
 
-
 class Knob(Struct, frozen=True):
     """A constant of the seed program that may be set without trusting anybody: type and range."""
 
@@ -121,6 +120,13 @@ class Strategy(Protocol):
         ...
 
 
+class Pace(Struct, frozen=True):
+    """What an earlier run of the same program cost on this machine, metered as a whole."""
+
+    steps: int
+    spent_ms: int
+
+
 class Order(Struct, frozen=True, kw_only=True):
     """One experiment for an executor.
 
@@ -129,7 +135,8 @@ class Order(Struct, frozen=True, kw_only=True):
         source: the program.
         seed: seed of initialisation and data order.
         budget_ms: reference-milliseconds on CPU, wall-clock on GPU.
-        steps: fixed step count to replay (`reproduce`); None lets calibration decide.
+        steps: fixed step count to replay (`reproduce`); None buys as many as the budget pays for.
+        pace: tells how many that are; without it a calibration finds out.
         folder: where log, curve and checkpoint go; made by the caller.
     """
 
@@ -139,6 +146,7 @@ class Order(Struct, frozen=True, kw_only=True):
     budget_ms: int
     steps: int | None
     folder: Path
+    pace: Pace | None = None
 
 
 class Progress(Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import Any, BinaryIO, NoReturn
 
 REPORT_S = 0.25
-WARM_STEPS, TIMED_STEPS, FEWEST_STEPS = 3, 10, 3
+WARM_STEPS, TIMED_STEPS, FEWEST_STEPS = 2, 14, 3
 REASON_CHARACTERS = 300
 THREAD_NOISE = 0.1
 
@@ -145,41 +145,33 @@ class Run:
 class Calibration(Run):
     """A run that only finds out what a step costs, and ends the process when it knows.
 
-    Costs are in runs of the probe kernel beside it (in seconds on a GPU, where the budget is
-    wall-clock). The timed steps are spread over the whole progress, since a program may make its
-    steps dearer as it goes on. What happens before the first step, and what the first steps cost
-    beyond the others, is reported apart.
+    Costs are in CPU seconds; on a GPU, where the budget is wall-clock, in those. The timed steps
+    are spread over the whole progress, since a program may make its steps dearer as it goes on.
+    What happens before the first step, and what the first steps cost beyond the others, is
+    reported apart.
     """
 
     def __init__(self, work: Work, data: int, messages: Messages) -> None:
-        from trainer.probe import Probe
-
         super().__init__(work, data, messages)
         self._patience: float = work["patience"]
         self._on_cpu = self.device == "cpu"
-        self._probe = Probe()
-        self._probe.once()
         self._start = self._clock()
 
     def steps(self) -> Iterator[float]:
         """A few steps, timed."""
         setup = self._clock() - self._start
         times: list[float] = []
-        units: list[float] = []
         while len(times) < WARM_STEPS + TIMED_STEPS:
             start = self._clock()
             yield max(0.5, len(times) - WARM_STEPS + 0.5) / TIMED_STEPS
             times.append(self._clock() - start)
-            units.append(self._probe.warm() if self._on_cpu else 1.0)
             if len(times) >= FEWEST_STEPS and sum(times) > self._patience:
                 break
         threads = self._threads()
-        costs = [threads * spent / unit for spent, unit in zip(times, units, strict=True)]
-        warm = min(WARM_STEPS, len(costs) - 1)
-        step = statistics.median(costs[warm:])
-        beyond = max(0.0, sum(costs[:warm]) - warm * step)
-        before = setup / statistics.median(units)
-        self._messages.send("calibrated", step=step, setup=before + beyond)
+        warm = min(WARM_STEPS, len(times) - 1)
+        step = statistics.mean(times[warm:])
+        beyond = max(0.0, sum(times[:warm]) - warm * step)
+        self._messages.send("calibrated", step=threads * step, setup=threads * (setup + beyond))
         os._exit(0)
 
     def _threads(self) -> float:

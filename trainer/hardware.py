@@ -55,7 +55,7 @@ async def find_device(worker: WarmWorker, device: str, backend: str) -> tuple[st
         {"device": device},
         [],
         limits=FACTS_LIMITS,
-        meter="wall",
+        probe_s=0.0,
         handle=heard.append,
         log=log,
     )

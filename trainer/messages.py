@@ -32,8 +32,7 @@ class Step(Struct, frozen=True, tag="step", forbid_unknown_fields=True):
 
 
 class Calibrated(Struct, frozen=True, tag="calibrated", forbid_unknown_fields=True):
-    """What a step and everything before the first one cost, in runs of the probe kernel
-    (in seconds on a GPU)."""
+    """CPU seconds (wall-clock on a GPU) of a step, and of everything before the first one."""
 
     step: Cost
     setup: Cost

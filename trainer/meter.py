@@ -6,11 +6,14 @@ project was measured on (an AMD Zen 5 server at 2.6 GHz) it is a CPU second. On 
 wall-clock.
 """
 
+import math
 import statistics
 from collections.abc import Sequence
 from typing import Literal
 
 from msgspec import Struct
+
+from skep.ports import Pace
 
 REFERENCE_PROBE_S = 0.0075
 """CPU seconds of one probe kernel on the reference machine; defines the reference-second."""
@@ -22,6 +25,9 @@ Measured on `stories` with two slots on two cores: honest runs come out at 0.99 
 sd 0.016, highest 1.04, even with three times as many busy processes as cores. Six percent more
 steps are worth some 0.025 of val_bpb, less than four sd over seeds.
 """
+BIAS_MAX = 0.1
+"""What one run may teach of the bias of calibrations, as a natural logarithm."""
+
 MOST_STEPS = 2.0**40
 ALLOWANCE_S = 0.2
 """Reference-seconds for what is no step: starting, saving the checkpoint."""
@@ -78,21 +84,25 @@ class Meter(Struct, frozen=True):
     on_cpu: bool
     speed: float
 
-    @property
-    def unit_s(self) -> float:
-        """Reference-seconds (seconds on a GPU) in the unit that calibration counts in."""
-        return REFERENCE_PROBE_S if self.on_cpu else 1.0
-
-    def steps(self, budget_ms: int, step: float, setup: float) -> int:
-        """How many optimiser steps a budget pays for; at least one.
+    def steps(
+        self, budget_ms: float, step_s: float, setup_s: float, probes: Sequence[float]
+    ) -> int:
+        """How many optimiser steps a budget pays for by what a calibration found; at least one.
 
         Args:
             budget_ms: the budget.
-            step: cost of a step, in units.
-            setup: cost of everything before the first step, in units; a GPU's is not charged.
+            step_s: CPU seconds of a step, wall-clock on a GPU.
+            setup_s: the same for everything before the first step; a GPU's is not charged.
+            probes: seconds of the probe kernel meanwhile, on a CPU.
         """
-        units = budget_ms / 1000 / self.unit_s - (setup if self.on_cpu else 0.0)
-        return round(max(1.0, min(MOST_STEPS, units / step))) if step > 0 else 1
+        here_s = budget_ms / 1000
+        if self.on_cpu:
+            here_s = here_s * typical(probes) / REFERENCE_PROBE_S - setup_s
+        return round(max(1.0, min(MOST_STEPS, here_s / step_s))) if step_s > 0 else 1
+
+    def steps_at(self, budget_ms: int, pace: Pace) -> int:
+        """The same by what an earlier run of the program cost."""
+        return round(max(1.0, min(MOST_STEPS, pace.steps * budget_ms / max(1, pace.spent_ms))))
 
     def spent_ms(self, ended: Ended, trained_s: float) -> int:
         """What a training cost, in milliseconds of the budget's unit.
@@ -108,6 +118,30 @@ class Meter(Struct, frozen=True):
     def overshot(self, budget_ms: int, spent_ms: int) -> bool:
         """Whether more was spent than an honest run would."""
         return spent_ms > budget_ms * (1 + OVERSHOOT) + ALLOWANCE_S * 1000
+
+
+class Bias:
+    """By how much whole runs cost more than their calibrations foresaw, on this machine.
+
+    A probe that is run ten times a second finds warmer caches than one a second does, so the two
+    disagree by some percent, differently on every machine. What is common to all programs can be
+    learned from all of them and favours none.
+    """
+
+    def __init__(self) -> None:
+        self._sum = 0.0
+        self._runs = 0
+
+    @property
+    def factor(self) -> float:
+        """What to divide foreseen steps by; 1 as long as nothing is known."""
+        return math.exp(self._sum / (self._runs + 1))
+
+    def learn(self, factor: float, budget_ms: int, spent_ms: int) -> None:
+        """A run whose steps had been divided by `factor` spent so much of its budget."""
+        off = math.log(factor * max(1, spent_ms) / max(1, budget_ms))
+        self._sum += max(-BIAS_MAX, min(BIAS_MAX, off))
+        self._runs += 1
 
 
 def typical(probes: Sequence[float]) -> float:

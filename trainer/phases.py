@@ -45,7 +45,6 @@ ENVIRONMENT = {
 }
 
 Phase = Literal["facts", "calibrate", "train", "serve", "command"]
-Metered = Literal["cpu", "wall"]
 
 
 class WorkerDied(TrainerFault):
@@ -126,7 +125,7 @@ class WarmWorker:
         descriptors: Sequence[int],
         *,
         limits: Limits,
-        meter: Metered,
+        probe_s: float,
         handle: Callable[[Report | Garbled], None],
         log: Log,
     ) -> Ended:
@@ -137,7 +136,7 @@ class WarmWorker:
             work: what the phase needs to know.
             descriptors: what it gets; they stay open here.
             limits: what it may use.
-            meter: whether its budget is CPU time, for which probes are run beside it.
+            probe_s: seconds between probes beside it, where its budget is CPU time; else 0.
             handle: is called with everything it reports.
             log: takes up what it prints.
 
@@ -150,7 +149,7 @@ class WarmWorker:
             "phase": phase,
             "work": work,
             "limits": msgspec.to_builtins(limits),
-            "meter": meter,
+            "probe_s": probe_s,
         }
         ended = trio.Event()
         async with open_nursery() as nursery:

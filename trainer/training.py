@@ -13,7 +13,7 @@ import trio
 from skep.ports import Order, Outcome, Progress
 from trainer.log import Log
 from trainer.messages import Begun, Garbled, Report, Step
-from trainer.meter import Ended, Limits, Meter
+from trainer.meter import Bias, Ended, Limits, Meter
 from trainer.outcome import Said, failed, failure
 from trainer.slot import Slot
 from trainer.task import Task
@@ -22,7 +22,7 @@ CHECKPOINT = "checkpoint.safetensors"
 TRAINING_DATA = "train.bin"
 CHECKPOINT_MAX_BYTES = 1 << 30
 PROCESSES_MAX = 256
-PATIENCE_S, PATIENCE = 1.0, 0.05
+PATIENCE_S, PATIENCE = 0.6, 0.06
 """Seconds, or the part of the budget, after which calibration makes do with the steps it has."""
 CALIBRATION_S, CALIBRATION_SHARE = 10.0, 0.5
 """CPU seconds of a calibration at most, and the part of the budget that comes on top."""
@@ -31,6 +31,9 @@ SLACK = 3.0
 START_S = 120.0
 """Wall-clock that is free for what precedes a GPU's first step: its libraries, compiling."""
 REPORT_S = 0.2
+TrainingPhase = Literal["calibrate", "train"]
+PROBE_S: dict[TrainingPhase, float] = {"calibrate": 0.1, "train": 1.0}
+"""Seconds between probes: one takes 16 ms, and single ones are off by 12 %."""
 
 
 class Training:
@@ -42,6 +45,7 @@ class Training:
         slot: Slot,
         device: str,
         meter: Meter,
+        bias: Bias,
         order: Order,
         report: Callable[[Progress], None],
         log: Log,
@@ -52,6 +56,8 @@ class Training:
         self._slot = slot
         self._device = device
         self._meter = meter
+        self._bias = bias
+        self._foreseen: float | None = None
         self._order = order
         self._report = report
         self._phase_at = 0.0
@@ -73,6 +79,8 @@ class Training:
         }
         with opened(self._task.data / TRAINING_DATA, os.O_RDONLY) as data:
             steps = self._order.steps
+            if steps is None and self._order.pace is not None:
+                steps = self._meter.steps_at(self._order.budget_ms, self._order.pace)
             if steps is None:
                 found = await self._calibrate(work, data)
                 if isinstance(found, Outcome):
@@ -94,7 +102,9 @@ class Training:
         if fault or calibrated is None:
             status, reason = fault or ("crash", "")
             return failed(status, reason, self._said, self._log.tail)
-        return self._meter.steps(self._order.budget_ms, calibrated.step, calibrated.setup)
+        self._foreseen = self._bias.factor
+        budget_ms = self._order.budget_ms / self._foreseen
+        return self._meter.steps(budget_ms, calibrated.step, calibrated.setup, ended.probes)
 
     async def _train(self, work: dict[str, Any], data: int) -> Outcome:
         self._said = Said()
@@ -121,6 +131,8 @@ class Training:
         trained_s = ended.wall - min(START_S, self._started_in())
         spent_ms = self._meter.spent_ms(ended, trained_s)
         budget_ms = self._order.budget_ms
+        if not fault and self._foreseen is not None:
+            self._bias.learn(self._foreseen, budget_ms, spent_ms)
         if not fault and self._order.steps is None and self._meter.overshot(budget_ms, spent_ms):
             fault = (
                 "void",
@@ -145,7 +157,7 @@ class Training:
 
     async def _run(
         self,
-        phase: Literal["calibrate", "train"],
+        phase: TrainingPhase,
         work: dict[str, Any],
         descriptors: Sequence[int],
         limits: Limits,
@@ -163,7 +175,7 @@ class Training:
             work,
             descriptors,
             limits=limits,
-            meter="cpu" if self._meter.on_cpu and phase == "train" else "wall",
+            probe_s=PROBE_S[phase] if self._meter.on_cpu else 0.0,
             handle=hear,
             log=self._log,
         )

@@ -9,7 +9,7 @@ It is single-threaded and never touches a GPU, so that forking is safe. With `--
 torch: it then supervises foreign commands. It is a file of its own: the standard library, torch
 and its neighbours `candidate`, `frames`, `probe`, `processes`; nothing else of ours.
 
-Requests: {"phase", "work", "limits", "meter"} + descriptors [messages, log, ...], answered by
+Requests: {"phase", "work", "limits", "probe_s"} + descriptors [messages, log, ...], answered by
 {"ended": ...} (`trainer.phases.Ended`); {"stop": true} ends the phase that runs.
 """
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 CONTROL = 3
 WATCH_S = 0.1
 """How often memory and CPU of a phase are looked at: 0.2 % of a core, and ~0.5 GB of headroom."""
-PROBE_EVERY_S = 1.5
 _IPC_RMID = 0
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 REAP_S = 3.0
@@ -72,7 +71,8 @@ class Worker:
                 frames.send(self.node, {"ended": self._run(order, descriptors)})
 
     def _run(self, order: frames.Message, descriptors: list[int]) -> frames.Message:
-        metered = self.probe if order["meter"] == "cpu" else None
+        probe_s = order["probe_s"]
+        metered = self.probe if probe_s else None
         probes = [metered.measure()] if metered else []
         self.cpu, self.peak, self.stopped = 0.0, 0, ""
         start = time.monotonic()
@@ -81,7 +81,7 @@ class Worker:
             self._become_candidate(order, descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
-        status = self._watch(child, order["limits"], start, probes, metered)
+        status = self._watch(child, order["limits"], start, probes, probe_s)
         wall = time.monotonic() - start
         self._clear()
         if metered:
@@ -120,13 +120,13 @@ class Worker:
         limits: frames.Message,
         start: float,
         probes: list[float],
-        probe: "Probe | None",
+        probe_s: float,
     ) -> int:
         """Wait for the phase's child, enforcing the limits; its exit status."""
         poll = select.poll()
         for end in (self.node, self.wakeup):
             poll.register(end, select.POLLIN)
-        next_probe = start + PROBE_EVERY_S
+        next_probe = start + probe_s
         while True:
             ready = {descriptor for descriptor, _ in poll.poll(WATCH_S * 1000)}
             if self.wakeup.fileno() in ready:
@@ -142,9 +142,9 @@ class Worker:
                 self._stop("order")
             elif not self.stopped:
                 self._enforce(limits, start)
-            if probe and time.monotonic() > next_probe:
-                probes.append(probe.warm())
-                next_probe = time.monotonic() + PROBE_EVERY_S
+            if self.probe and probe_s and time.monotonic() >= next_probe:
+                probes.append(self.probe.warm())
+                next_probe = time.monotonic() + probe_s
 
     def _enforce(self, limits: frames.Message, start: float) -> None:
         running = processes.descendants(os.getpid())

@@ -65,7 +65,7 @@ async def run_self_scored(task: Task, slot: Slot, order: Order, log: Log) -> Out
             processes=PROCESSES_MAX,
         )
         ended = await worker.run(
-            "command", work, [], limits=limits, meter="wall", handle=said.hear, log=log
+            "command", work, [], limits=limits, probe_s=0.0, handle=said.hear, log=log
         )
     return _read(task, ended, said, log)
 

@@ -77,9 +77,7 @@ def diff(ident: Ident, other: str | None = None, /, *, json: AsJson = False) -> 
         if other is None:
             before, after = _parent(home, program), program
             if before is None:
-                raise ConfigError(
-                    f"{short(program)} has no parent", "Give two ids."
-                )
+                raise ConfigError(f"{short(program)} has no parent", "Give two ids.")
         else:
             before, after = program, home.program_of(home.resolve(other))
         text = _unified(home, before, after)

@@ -14,6 +14,7 @@ from typing import Any
 
 import trio
 
+from node.paces import Paces
 from skep.ports import Draw, Order, Subject
 from skep.records import MICRO, program_id
 from trainer.executors.local import LocalExecutor
@@ -47,6 +48,7 @@ class Laboratory:
         self._folder = folder
         self._file = folder / f"runs-{task.facts.id.hex()[:12]}.jsonl"
         self._known: dict[str, dict[str, Any]] = {}
+        self._paces = Paces()
         if self._file.exists():
             for line in self._file.read_text().splitlines():
                 row = json.loads(line)
@@ -81,8 +83,10 @@ class Laboratory:
             budget_ms=self.task.facts.budget_ms,
             steps=None,
             folder=folder,
+            pace=self._paces.take(program_id(source)),
         )
         outcome = await self.executor.train(slot, order, lambda _: None)
+        self._paces.note(program_id(source), outcome.steps, outcome.spent_ms)
         if outcome.status != "done" or outcome.checkpoint is None:
             return None, f"{outcome.status}: {outcome.reason}", outcome.steps
         subject = Subject(source, outcome.checkpoint)

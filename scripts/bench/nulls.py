@@ -1,7 +1,8 @@
 """How often does the keep rule keep an edit that does nothing? Measured on real trainings.
 
-Trains null edits of the seed program (see null_edits.py) with fresh seeds, then plays series of
-100 null edits through the shipped fold, drawing every run from those that were measured.
+Trains null edits of the seed program (see null_edits.py) with fresh seeds, the first run of each
+calibrated and the others at the pace of the one before, as a node does it. Then plays series of
+100 null edits through the shipped fold, drawing every screen and every re-run from those measured.
 
     python scripts/bench/nulls.py FOLDER [--edits 60] [--runs 3] [--budget 8] [--json]
 """
@@ -32,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--edits", type=int, default=60)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=3, help="of each edit, at least 3")
     parser.add_argument("--budget", type=float, default=8.0)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -48,8 +49,8 @@ async def measure(options: argparse.Namespace) -> dict[str, float]:
         jobs = [(seed_program, 1000 + i) for i in range(BASELINES)]
         jobs += [
             (edit, 10_000 + 100 * number + run)
-            for number, edit in enumerate(edits)
             for run in range(options.runs)
+            for number, edit in enumerate(edits)
         ]
         tell = (lambda line: None) if options.json else (lambda line: print(line, flush=True))
         values = [row[0] if row else None for row in await lab.run_all(jobs, [DRAW], tell)]
@@ -57,20 +58,23 @@ async def measure(options: argparse.Namespace) -> dict[str, float]:
         facts = lab.task.facts
     failed = sum(value is None for value in values)
     baselines = [value for value in values[:BASELINES] if value is not None]
-    groups = [
-        [v for v in values[i : i + options.runs] if v is not None]
-        for i in range(BASELINES, len(values), options.runs)
+    screens, *repeats = [
+        values[i : i + len(edits)] for i in range(BASELINES, len(values), len(edits))
     ]
+    groups = [[v for v in group if v is not None] for group in zip(*repeats, strict=True)]
+    first = [value for value in screens if value is not None]
     pool = [value for group in groups for value in group]
     rng = random.Random(1)
-    kept = [series(baselines, pool, facts, environment, rng) for _ in range(SERIES)]
+    kept = [series(baselines, first, pool, facts, environment, rng) for _ in range(SERIES)]
     return {
-        "null_edits": len(groups),
+        "null_edits": len(edits),
         "runs": len(values),
         "failed": failed,
         "mean_baseline": round(statistics.mean(baselines), 5),
+        "mean_screen": round(statistics.mean(first), 5),
         "mean_null": round(statistics.mean(pool), 5),
         "sd_baseline": round(statistics.stdev(baselines), 5),
+        "sd_screen": round(statistics.stdev(first), 5),
         "sd_null": round(statistics.stdev(pool), 5),
         "F_between_edits": round(f_ratio(groups), 3),
         "series": SERIES,
@@ -81,6 +85,7 @@ async def measure(options: argparse.Namespace) -> dict[str, float]:
 
 def series(
     baselines: list[float],
+    screens: list[float],
     pool: list[float],
     facts: TaskFacts,
     environment: Environment,
@@ -101,10 +106,9 @@ def series(
         add(start, value, None)
     for number in range(EDITS_PER_SERIES):
         program = program_id(f"null {number}")
-        for _ in range(7):
+        add(program, rng.choice(screens), start)
+        while fold.candidates[program].stage == "open":
             add(program, rng.choice(pool), start)
-            if fold.candidates[program].stage != "open":
-                break
     return sum(c.stage == "kept" for c in fold.candidates.values())
 
 

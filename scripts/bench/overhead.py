@@ -2,9 +2,10 @@
 
     scripts/bench/overhead.py FOLDER [--budget 20] [--experiments 4] [--jobs 2]
 
-An experiment is: calibrate and train the seed program, score it on the pinned draw and on a fresh
-one, and re-score three checkpoints of its parent on the fresh one. FOLDER keeps the data. Wants an
-otherwise idle machine; says how busy the machine was.
+An experiment is: train the seed program, score it on the pinned draw and on a fresh one, and
+re-score three checkpoints of its parent on the fresh one. Every other one is calibrated, as a
+screen is; the others go by the one before, as re-runs do. FOLDER keeps the data. Wants an otherwise
+idle machine; says how busy the machine was.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import trio
 
 from lab import laboratory
-from skep.ports import Draw, Order, Outcome, Progress, Subject
+from skep.ports import Draw, Order, Outcome, Pace, Progress, Subject
 from skep.records import MICRO, PINNED_DRAW
 from trainer.executors.local import LocalExecutor
 from trainer.task import Task
@@ -35,10 +36,17 @@ class Row(NamedTuple):
     rescore: float
     outcome: Outcome
     val_bpb: float
+    paced: bool
 
 
 async def experiment(
-    executor: LocalExecutor, task: Task, folder: Path, slot: int, seed: int, parents: list[Subject]
+    executor: LocalExecutor,
+    task: Task,
+    folder: Path,
+    slot: int,
+    seed: int,
+    pace: Pace | None,
+    parents: list[Subject],
 ) -> Row:
     """One experiment; its checkpoint becomes a parent of later ones."""
     marks: dict[str, float] = {}
@@ -55,6 +63,7 @@ async def experiment(
         budget_ms=task.facts.budget_ms,
         steps=None,
         folder=job,
+        pace=pace,
     )
     began = trio.current_time()
     outcome = await executor.train(slot, order, report)
@@ -68,13 +77,14 @@ async def experiment(
     parents.append(subject)
     await executor.score(slot, (parents * PARENTS)[:PARENTS], [fresh])
     return Row(
-        start=marks["calibrating"] - began,
-        calibrate=marks["training"] - marks["calibrating"],
+        start=marks.get("calibrating", marks["training"]) - began,
+        calibrate=marks["training"] - marks.get("calibrating", marks["training"]),
         train=trained - marks["training"],
         score=own - trained,
         rescore=trio.current_time() - own,
         outcome=outcome,
         val_bpb=scored.micro[0] / MICRO,
+        paced=pace is not None,
     )
 
 
@@ -87,9 +97,11 @@ async def main(folder: Path, budget_s: float, experiments: int, jobs: int) -> No
 
         async def work(slot: int) -> None:
             parents: list[Subject] = []
+            pace: Pace | None = None
             for number in range(experiments):
                 seed = slot * experiments + number
-                row = await experiment(lab.executor, lab.task, folder, slot, seed, parents)
+                row = await experiment(lab.executor, lab.task, folder, slot, seed, pace, parents)
+                pace = None if pace else Pace(row.outcome.steps, row.outcome.spent_ms)
                 rows.append(row)
                 print_row(row, budget_s)
 
@@ -100,15 +112,17 @@ async def main(folder: Path, budget_s: float, experiments: int, jobs: int) -> No
         node_cpu = time.process_time() - node_cpu
     print_table(rows, wall * jobs, began - opened)
     print(f"node: {node_cpu / wall:.1%} of a core; load average {os.getloadavg()[0]:.1f}")
-    print_spread(rows, budget_s)
+    for paced in (False, True):
+        print_spread([row for row in rows if row.paced is paced], budget_s)
 
 
 def print_row(row: Row, budget_s: float) -> None:
     """One line per experiment, as it ends."""
     spent = row.outcome.spent_ms / 1000
+    kind = "paced" if row.paced else "calibrated"
     print(
-        f"{row.outcome.status} {row.outcome.steps} steps, spent {spent:.2f} of {budget_s:g} s, "
-        f"train {row.train:.1f} s, val_bpb {row.val_bpb:.4f}",
+        f"{kind}: {row.outcome.status} {row.outcome.steps} steps, spent {spent:.2f} of "
+        f"{budget_s:g} s, train {row.train:.1f} s, val_bpb {row.val_bpb:.4f}",
         flush=True,
     )
 
@@ -127,19 +141,25 @@ def print_table(rows: list[Row], slot_seconds: float, opening: float) -> None:
 
 def print_spread(rows: list[Row], budget_s: float) -> None:
     """How well the budgets were met, and the spread of the results over seeds."""
+    print("paced:" if rows[0].paced else "calibrated:")
     spent = [row.outcome.spent_ms / 1000 / budget_s for row in rows]
     values = [row.val_bpb for row in rows]
     print(f"spent / budget: mean {statistics.mean(spent):.3f}, highest {max(spent):.3f}")
     print(f"val_bpb: mean {statistics.mean(values):.4f}")
     if len(rows) > 1:
-        print(f"sd over seeds: {statistics.stdev(spent):.3f} and {statistics.stdev(values):.4f}")
+        steps = statistics.stdev(row.outcome.steps for row in rows)
+        steps /= statistics.mean(row.outcome.steps for row in rows)
+        print(
+            f"sd over seeds: {statistics.stdev(spent):.3f} and {statistics.stdev(values):.4f}; "
+            f"of the steps {steps:.1%}"
+        )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--budget", type=float, default=20.0)
-    parser.add_argument("--experiments", type=int, default=4)
+    parser.add_argument("--experiments", type=int, default=4, help="on each slot, at least 2")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
     trio.run(main, given.folder, given.budget, given.experiments, given.jobs)

@@ -1,6 +1,6 @@
 """Kills a node 200 times with SIGKILL at random moments and says what was lost.
 
-    python scripts/soak/kill.py [KILLS] [SEED]
+python scripts/soak/kill.py [KILLS] [SEED]
 """
 
 import sys

@@ -83,9 +83,7 @@ async def test_status_shows_what_every_slot_does(
     assert head.split() == ["slot", "phase", "step", "loss", "left", "program", "experiment"]
     assert slots[0].split() == ["0", "idle", "-", "-", "-"]
     assert " ".join(slots[1].split()) == "1 training 51/57 5.103 12 s 6e65772e LR 0.003 → 0.012"
-    verdict = Judged(
-        program=content_id("new"), number=1, verdict="keep", reason="why", note="what"
-    )
+    verdict = Judged(program=content_id("new"), number=1, verdict="keep", reason="why", note="what")
     status.take(verdict)
     assert "last: keep: what (why)\n" in await skep("status")
 

@@ -12,7 +12,7 @@ from node.experiment import Bench, checkpoint_path
 from node.notebook import Notebook
 from node.plan import Repeat
 from skep.patch import apply, fingerprint
-from skep.ports import Proposal
+from skep.ports import Pace, Proposal
 from skep.records import Run, SetConstant, program_id
 from tests.factories import CPU, make_run
 from tests.gossip.scenes import KEY, SWARM
@@ -59,6 +59,18 @@ async def test_no_seed_of_a_program_is_given_twice(tmp_path: Path) -> None:
         await ledger.publish(baseline(jobs[0].seed), STORIES.id)
         again = notebook(ledger, tmp_path)
         assert again.fresh_seed(START, []) == jobs[1].seed
+
+
+async def test_each_run_tells_the_pace_of_one_other(tmp_path: Path) -> None:
+    async with ledger_with(tmp_path, baseline(0), programs=(SEED_PROGRAM,)) as ledger:
+        book = notebook(ledger, tmp_path)
+        job = book.repetition(Repeat(START, "baseline"), [])
+        assert book.pace(job) is None  # who knows whom the run of an earlier start has told
+        run = replace(baseline(job.seed), steps=350, spent_ms=19_000)
+        signed = await ledger.publish(run, STORIES.id)
+        book.take_in(signed.id, run)
+        assert book.pace(job) == Pace(steps=350, spent_ms=19_000)
+        assert book.pace(job) is None
 
 
 async def test_a_proposal_becomes_a_screen_with_its_edits_and_note(tmp_path: Path) -> None:

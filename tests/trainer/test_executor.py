@@ -7,10 +7,11 @@ from pathlib import Path
 import psutil
 import pytest
 import trio
+from msgspec.structs import replace
 
 from skep.errors import ConfigError
-from skep.ports import Draw, Outcome, Progress, Scored
-from tests.trainer.small import PROGRAM, Bench, make_task, program
+from skep.ports import Draw, Outcome, Pace, Progress, Scored
+from tests.trainer.small import BUDGET_MS, PROGRAM, Bench, make_task, program
 from trainer import sandbox
 from trainer.executors.local import LocalExecutor
 from trainer.sandbox.none import NoSandbox
@@ -91,6 +92,14 @@ def test_progress_tells_the_phases_in_order(bench: Bench) -> None:
     phases = list(dict.fromkeys(progress.phase for progress in seen))
     assert phases == ["starting", "calibrating", "training"]
     assert seen[-1].steps == outcome.steps
+
+
+def test_a_pace_spares_the_calibration(bench: Bench) -> None:
+    seen: list[Progress] = []
+    order = replace(bench.order(), pace=Pace(steps=10, spent_ms=2 * BUDGET_MS))
+    outcome = bench.call(lambda: bench.executor.train(0, order, seen.append))
+    assert [progress.phase for progress in seen][:2] == ["starting", "training"]
+    assert outcome.steps == 5
 
 
 def test_tied_weights_survive_the_checkpoint(bench: Bench) -> None:

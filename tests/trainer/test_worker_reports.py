@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skep.ports import Pace
 from skep.records import Status
 from trainer.log import HEAD_BYTES, TAIL_BYTES, Log, printable
 from trainer.messages import (
@@ -20,7 +21,7 @@ from trainer.messages import (
     Report,
     Step,
 )
-from trainer.meter import REFERENCE_PROBE_S, Ended, Meter, typical
+from trainer.meter import REFERENCE_PROBE_S, Bias, Ended, Meter, typical
 from trainer.outcome import CURVE_POINTS, Said, failure
 
 CPU = Meter(on_cpu=True, speed=1.0)
@@ -104,17 +105,38 @@ def test_text_of_strangers_cannot_steer_a_terminal() -> None:
 
 
 def test_a_budget_buys_steps_after_the_setup() -> None:
-    units = 20.0 / REFERENCE_PROBE_S
-    assert CPU.steps(20_000, step=units / 100, setup=0.0) == 100
-    assert CPU.steps(20_000, step=units / 100, setup=units / 2) == 50
-    assert GPU.steps(300_000, step=0.5, setup=60.0) == 600
+    idle, loaded = (REFERENCE_PROBE_S,), (2 * REFERENCE_PROBE_S,)
+    assert CPU.steps(20_000, step_s=0.2, setup_s=0.0, probes=idle) == 100
+    assert CPU.steps(20_000, step_s=0.2, setup_s=10.0, probes=idle) == 50
+    assert CPU.steps(20_000, step_s=0.4, setup_s=20.0, probes=loaded) == 50
+    assert GPU.steps(300_000, step_s=0.5, setup_s=60.0, probes=()) == 600
+
+
+def test_a_pace_buys_what_the_budget_pays_for() -> None:
+    assert CPU.steps_at(20_000, Pace(steps=340, spent_ms=19_000)) == 358
+    assert CPU.steps_at(20_000, Pace(steps=1, spent_ms=90_000)) == 1
+
+
+def test_what_calibrations_are_off_by_is_learned() -> None:
+    bias = Bias()
+    assert bias.factor == 1.0
+    for _ in range(50):
+        foreseen = bias.factor
+        bias.learn(foreseen, 20_000, round(20_000 * 0.97 / foreseen))
+    assert bias.factor == pytest.approx(0.97, abs=0.002)
+
+
+def test_one_cheat_teaches_little_about_all() -> None:
+    bias = Bias()
+    bias.learn(bias.factor, 20_000, 60_000)
+    assert bias.factor < 1.06
 
 
 @pytest.mark.parametrize(
     ("step", "setup"), [(1e9, 0.0), (1.0, 1e12), (0.0, 0.0), (1e-300, 0.0), (5e-324, 1e12)]
 )
 def test_a_budget_buys_at_least_one_step_and_not_infinitely_many(step: float, setup: float) -> None:
-    assert 1 <= CPU.steps(20_000, step, setup) <= 2**40
+    assert 1 <= CPU.steps(20_000, step, setup, (REFERENCE_PROBE_S,)) <= 2**40
 
 
 def test_cpu_time_counts_by_the_probe_beside_it() -> None:

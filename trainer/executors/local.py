@@ -23,7 +23,7 @@ from skep.records import Environment, program_id
 from trainer.hardware import find_device
 from trainer.launcher import Launcher
 from trainer.log import Log
-from trainer.meter import REFERENCE_PROBE_S, Limits, Meter
+from trainer.meter import REFERENCE_PROBE_S, Bias, Limits, Meter
 from trainer.nursery import open_nursery
 from trainer.outcome import Said, failure
 from trainer.phases import WorkerDied
@@ -57,6 +57,7 @@ class LocalExecutor:
         on_cpu = device == "cpu"
         speed = REFERENCE_PROBE_S / (environment.probe_ns / 1e9) if on_cpu else 1.0
         self._meter = Meter(on_cpu=on_cpu, speed=speed)
+        self._bias = Bias()
 
     @classmethod
     @asynccontextmanager
@@ -134,7 +135,9 @@ class LocalExecutor:
         report(Progress(phase="starting"))
         if self._task.facts.scored_by == "program":
             return await run_self_scored(self._task, slot, order, log)
-        training = Training(self._task, slot, self._device, self._meter, order, report, log)
+        training = Training(
+            self._task, slot, self._device, self._meter, self._bias, order, report, log
+        )
         return await self._survived(order.source, training.outcome) or Outcome(
             status="killed", reason=DEADLY
         )
@@ -204,7 +207,7 @@ class LocalExecutor:
                     work,
                     [checkpoint, exchange.inputs, exchange.logits, exchange.model.fileno()],
                     limits=limits,
-                    meter="wall",
+                    probe_s=0.0,
                     handle=said.hear,
                     log=log,
                 )
