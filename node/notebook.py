@@ -67,14 +67,11 @@ class Notebook:
         for run_id, run in ledger.runs(bench.task.id):
             self._seeds[run.program].add(run.seed)
             if tier(run.environment) == here:
-                self._take_in(run_id, run)
+                self.take_in(run_id, run)
 
     def take_in(self, run_id: bytes, run: Run) -> None:
-        """Add a run that has just ended and is in the ledger."""
-        self._take_in(run_id, run)
+        """Add a run that is in the ledger."""
         self._paces.note(run.program, run.steps, run.spent_ms)
-
-    def _take_in(self, run_id: bytes, run: Run) -> None:
         self._runs.append((run_id, run))
         self._seeds[run.program].add(run.seed)
         self._scored |= {(run_id, row.draw) for row in run.scores}

@@ -1,9 +1,9 @@
-"""What a program's last run cost, for buying the steps of its next one. Not durable.
+"""What a program's last run cost, for buying the steps of its next one.
 
 The whole of a training, metered from outside, says better what a step costs than a calibration
 of a second, and says it for nothing. Each run tells the pace of one other: if several were bought
 by the same measurement, its error would be theirs in common, and no scatter between them would
-show it.
+show it. (After a restart one may be told twice; that costs less than calibrating everything anew.)
 """
 
 from skep.ports import Pace

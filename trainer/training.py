@@ -32,8 +32,8 @@ START_S = 120.0
 """Wall-clock that is free for what precedes a GPU's first step: its libraries, compiling."""
 REPORT_S = 0.2
 TrainingPhase = Literal["calibrate", "train"]
-PROBE_S: dict[TrainingPhase, float] = {"calibrate": 0.1, "train": 1.0}
-"""Seconds between probes: one takes 16 ms, and single ones are off by 12 %."""
+PROBES, PROBE_S, CALIBRATION_PROBE_S = 20, (0.4, 1.0), 0.1
+"""Probes in a training and the seconds between them: one takes 16 ms and is off by 12 %."""
 
 
 class Training:
@@ -175,10 +175,16 @@ class Training:
             work,
             descriptors,
             limits=limits,
-            probe_s=PROBE_S[phase] if self._meter.on_cpu else 0.0,
+            probe_s=self._probe_s(phase) if self._meter.on_cpu else 0.0,
             handle=hear,
             log=self._log,
         )
+
+    def _probe_s(self, phase: TrainingPhase) -> float:
+        if phase == "calibrate":
+            return CALIBRATION_PROBE_S
+        shortest, longest = PROBE_S
+        return min(longest, max(shortest, self._order.budget_ms / 1000 / PROBES))
 
     def _show(self, report: Report | Garbled, steps: int) -> None:
         """Pass a sign of life on, a few a second at most."""

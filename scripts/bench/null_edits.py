@@ -40,7 +40,7 @@ def _single_edits(source: str) -> Iterator[str]:
 
 
 def _renamed(source: str) -> Iterator[str]:
-    """Every local variable under another name."""
+    """Every local variable under another name; arguments keep theirs, callers may use them."""
     tree = ast.parse(source)
     for function in (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)):
         stored = {
@@ -48,7 +48,8 @@ def _renamed(source: str) -> Iterator[str]:
             for n in ast.walk(function)
             if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
         }
-        for name in sorted(stored):
+        arguments = {n.arg for n in ast.walk(function) if isinstance(n, ast.arg)}
+        for name in sorted(stored - arguments):
             copy = ast.parse(source)
             twin = next(
                 n

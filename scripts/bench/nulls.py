@@ -46,21 +46,24 @@ async def measure(options: argparse.Namespace) -> dict[str, float]:
     async with laboratory(options.folder, budget_s=options.budget) as lab:
         seed_program = lab.task.facts.seed_program
         edits = null_edits(seed_program, options.edits)
-        jobs = [(seed_program, 1000 + i) for i in range(BASELINES)]
-        jobs += [
+        jobs = [
             (edit, 10_000 + 100 * number + run)
             for run in range(options.runs)
             for number, edit in enumerate(edits)
         ]
+        # Among the others, so that both see the same moods of the machine.
+        apart = len(jobs) // BASELINES
+        for number in range(BASELINES):
+            jobs.insert(number * (apart + 1), (seed_program, 1000 + number))
         tell = (lambda line: None) if options.json else (lambda line: print(line, flush=True))
         values = [row[0] if row else None for row in await lab.run_all(jobs, [DRAW], tell)]
+        baselines = [v for v in values[:: apart + 1][:BASELINES] if v is not None]
+        for number in reversed(range(BASELINES)):
+            del values[number * (apart + 1)]
         environment = lab.executor.environment
         facts = lab.task.facts
     failed = sum(value is None for value in values)
-    baselines = [value for value in values[:BASELINES] if value is not None]
-    screens, *repeats = [
-        values[i : i + len(edits)] for i in range(BASELINES, len(values), len(edits))
-    ]
+    screens, *repeats = [values[i : i + len(edits)] for i in range(0, len(values), len(edits))]
     groups = [[v for v in group if v is not None] for group in zip(*repeats, strict=True)]
     first = [value for value in screens if value is not None]
     pool = [value for group in groups for value in group]
@@ -68,7 +71,7 @@ async def measure(options: argparse.Namespace) -> dict[str, float]:
     kept = [series(baselines, first, pool, facts, environment, rng) for _ in range(SERIES)]
     return {
         "null_edits": len(edits),
-        "runs": len(values),
+        "runs": len(values) + BASELINES,
         "failed": failed,
         "mean_baseline": round(statistics.mean(baselines), 5),
         "mean_screen": round(statistics.mean(first), 5),
@@ -106,9 +109,12 @@ def series(
         add(start, value, None)
     for number in range(EDITS_PER_SERIES):
         program = program_id(f"null {number}")
-        add(program, rng.choice(screens), start)
+        add(program, rng.choice(screens), fold.champion)
         while fold.candidates[program].stage == "open":
-            add(program, rng.choice(pool), start)
+            if fold.candidates[program].missing:
+                add(fold.champion, rng.choice(baselines), None)
+            else:
+                add(program, rng.choice(pool), fold.champion)
     return sum(c.stage == "kept" for c in fold.candidates.values())
 
 
