@@ -57,11 +57,16 @@ class Laboratory:
     async def run(
         self, slot: int, source: str, seed: int, draws: Sequence[int]
     ) -> list[float] | None:
-        """Train once and score on each draw; None if the program failed."""
+        """Train once and score on each draw; None if the program failed.
+
+        A void run is repeated once, as a node would do it.
+        """
         key = f"{program_id(source).hex()[:16]}-{seed}-{'.'.join(map(str, draws))}"
         if key not in self._known:
             started = time.monotonic()
             values, status, steps = await self._measure(slot, key, source, seed, draws)
+            if status == "void":
+                values, status, steps = await self._measure(slot, key, source, seed, draws)
             row = {"key": key, "values": values, "status": status, "steps": steps}
             row["wall_s"] = round(time.monotonic() - started, 2)
             self._known[key] = row
@@ -88,7 +93,7 @@ class Laboratory:
         outcome = await self.executor.train(slot, order, lambda _: None)
         self._paces.note(program_id(source), outcome.steps, outcome.spent_ms)
         if outcome.status != "done" or outcome.checkpoint is None:
-            return None, f"{outcome.status}: {outcome.reason}", outcome.steps
+            return None, outcome.status, outcome.steps
         subject = Subject(source, outcome.checkpoint)
         (scored,) = await self.executor.score(slot, [subject], [Draw(draw) for draw in draws])
         if scored.fault:

@@ -4,7 +4,8 @@ Every method searches from the seed program with several seeds. What it would ch
 the trials and after all is trained again with fresh seeds and scored on fresh draws, the same
 ones for everybody; those scores alone are compared, by a bootstrap over searches and seeds.
 
-    python scripts/bench/search.py FOLDER [--seeds 5] [--trials 60] [--judges 8] [--budget 8]
+    python scripts/bench/search.py FOLDER [--methods tune "tpe 1.7x"] [--seeds 5] [--trials 60]
+        [--judges 8] [--budget 8]
 
 Resumable: FOLDER keeps every run. `--json` prints the report alone, as one line. Takes about three
 hours on two cores.
@@ -131,7 +132,7 @@ async def compare(options: argparse.Namespace) -> dict[str, Any]:
         if not options.json:
             print(f"{(time.monotonic() - started) / 60:6.1f} min  {line}", flush=True)
 
-    studies = [Study(method, seed) for seed in range(options.seeds) for method in METHODS]
+    studies = [Study(method, seed) for seed in range(options.seeds) for method in options.methods]
     async with laboratory(options.folder, budget_s=options.budget) as lab:
         chosen = await search_all(lab, studies, options.trials, tell)
         default = lab.task.facts.seed_program
@@ -147,7 +148,7 @@ async def compare(options: argparse.Namespace) -> dict[str, Any]:
                     if one.study.method == method and one.trials == trials
                 ]
             )
-            for method in METHODS
+            for method in options.methods
         }
         report[f"after {trials}"] = {
             method: {
@@ -167,6 +168,7 @@ def main() -> None:
     """Parse, compare, report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--judges", type=int, default=8)
