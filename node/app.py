@@ -20,7 +20,7 @@ from gossip.identity import Identity
 from gossip.ledger import Ledger
 from node.config import Settings
 from node.control import Answers, serve
-from node.experiment import Bench
+from node.experiment import Bench, code_of
 from node.export.results import write_results
 from node.history import history
 from node.home import Home, hold, remember_task
@@ -34,6 +34,7 @@ from skep.tier import tier
 from strategies.tune import Tune
 from trainer.executors.local import LocalExecutor
 from trainer.hardware import default_slots
+from trainer.policy import Consent, Policy
 from trainer.sandbox import Guarantees, choose
 from trainer.task import Task, load, prepare
 
@@ -81,14 +82,18 @@ class Node(Struct, frozen=True):
     executor: LocalExecutor
     environment: Environment
     guarantees: Guarantees
+    policy: Policy
 
 
 @asynccontextmanager
-async def open_node(settings: Settings, say: Callable[[str], None]) -> AsyncIterator[Node]:
+async def open_node(
+    settings: Settings, consent: Consent, say: Callable[[str], None]
+) -> AsyncIterator[Node]:
     """Open the home exclusively and start the trainer.
 
     Args:
         settings: what the user asked for.
+        consent: what the user answers for this time.
         say: takes one line of what is going on.
 
     Raises:
@@ -108,22 +113,33 @@ async def open_node(settings: Settings, say: Callable[[str], None]) -> AsyncIter
         await prepare(task, say)
         remember_task(home, task.facts)
         backend, guarantees = await trio.to_thread.run_sync(choose)
+        policy = Policy(guarantees.strength, consent)
+        if refused := policy.refusal(code_of(task.facts, task.facts.seed_program)):
+            raise refused
         jobs = settings.jobs or await default_slots(task, settings.device)
         async with (
             Ledger.open(home.root, identity, swarm=SOLO_SWARM, clock=_now_ms) as ledger,
             LocalExecutor.open(
-                task, home.root, jobs=jobs, device=settings.device, sandbox=backend
+                task,
+                home.root,
+                jobs=jobs,
+                device=settings.device,
+                sandbox=backend,
+                policy=policy,
             ) as executor,
         ):
             environment = settle(home, executor.environment)
-            yield Node(home, identity, ledger, task, executor, environment, guarantees)
+            yield Node(home, identity, ledger, task, executor, environment, guarantees, policy)
 
 
-async def run(settings: Settings, show: Callable[[Event], None]) -> Summary | None:
+async def run(
+    settings: Settings, consent: Consent, show: Callable[[Event], None]
+) -> Summary | None:
     """Research until told to stop, by a limit of the settings, a signal or `skep finish`.
 
     Args:
         settings: what the user asked for.
+        consent: what the user answers for this time.
         show: is handed every event.
 
     Returns:
@@ -137,7 +153,7 @@ async def run(settings: Settings, show: Callable[[Event], None]) -> Summary | No
         stages = [trio.CancelScope()]
         await nursery.start(_watch_signals, stages)
         with stages[0]:
-            async with open_node(settings, lambda line: show(Said(line))) as node:
+            async with open_node(settings, consent, lambda line: show(Said(line))) as node:
                 session = _Session(node, settings, show)
                 # From here on a signal ends the work but leaves the closing alone.
                 stages.append(working := trio.CancelScope())
@@ -169,6 +185,7 @@ class _Session:
             metric=facts.metric,
             slots=node.executor.slots,
             champion=self._researcher.research.champion,
+            sandbox=_sandbox(node),
         )
         self._judged = self._kept = self._runs = 0
 
@@ -176,6 +193,8 @@ class _Session:
         """Research and answer questions until the work is done or the time is over."""
         for line in self._banner():
             self._emit(Said(line))
+        if warning := self._node.policy.warning:
+            self._emit(Said(f"warning  {warning}", alarm=True))
         limit = self._settings.minutes
         async with trio.open_nursery() as nursery:
             await nursery.start(serve, self._node.home.root, self._answers())
@@ -247,11 +266,18 @@ class _Session:
             f" budget {budget}; scored by the {facts.scored_by}",
             f"machine  {machine.device}, {node.executor.slots} experiments at once,"
             f" tier {tier(machine)}",
-            f"sandbox  {node.guarantees.backend}"
-            + (f" ({note})" if (note := node.guarantees.note) else ""),
+            f"sandbox  {_sandbox(node)}",
             f"home     {node.home.root}",
             "peers    none: this node researches alone" + ("" if self._settings.solo else NO_MESH),
         ]
+
+
+def _sandbox(node: Node) -> str:
+    """What stands between the experiments and this machine, in one line."""
+    notes = [node.guarantees.note] if node.guarantees.note else []
+    if node.environment.backend != "cpu":
+        notes.append("with a GPU its driver is the boundary")
+    return node.guarantees.backend + (f" ({'; '.join(notes)})" if notes else "")
 
 
 async def _watch_signals(

@@ -85,7 +85,7 @@ def _sandbox() -> Check:
     from trainer.sandbox import choose
 
     _, found = choose()
-    if found.strong:
+    if found.strength == "strong":
         kept = "no files, network, processes, environment or privileges of yours inside"
         return Check("sandbox", "ok", f"{found.backend}: {kept}" + _clause(found.note))
     return Check(

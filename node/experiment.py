@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from gossip.jobs import Job, job_of
 from skep.errors import HomeError
-from skep.ports import Draw, Executor, Order, Outcome, Pace, Progress, Subject, TaskFacts
+from skep.knobs import numbers_of
+from skep.ports import Code, Draw, Executor, Order, Outcome, Pace, Progress, Subject, TaskFacts
 from skep.records import (
     HARNESS_MICRO_MAX,
     MICRO,
@@ -70,6 +71,12 @@ class Scoring(Struct, frozen=True):
     parents: tuple[Parent, ...]
 
 
+def code_of(task: TaskFacts, source: str) -> Code:
+    """The class of a program that was edited here."""
+    known = task.knob_program and numbers_of(task.knob_program, task.knobs, source) is not None
+    return "knob" if known else "own"
+
+
 def checkpoint_path(bench: Bench, run: Run) -> Path:
     """Where the checkpoint of a run lies as long as it is kept."""
     return bench.folder / job_of(bench.task.id, run) / CHECKPOINT_NAME
@@ -106,6 +113,7 @@ async def train(
         order = Order(
             job=job.name,
             source=source,
+            code=code_of(bench.task, source),
             seed=job.seed,
             budget_ms=bench.task.budget_ms,
             steps=None,

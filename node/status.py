@@ -43,13 +43,17 @@ class Status:
         metric: name of its metric.
         slots: number of experiments at once.
         champion: content id of the program it builds on.
+        sandbox: what stands between the experiments and this machine, in one line.
     """
 
-    def __init__(self, *, task: str, metric: str, slots: int, champion: bytes) -> None:
+    def __init__(
+        self, *, task: str, metric: str, slots: int, champion: bytes, sandbox: str
+    ) -> None:
         self._task = task
         self._metric = metric
         self._slots = [Slot() for _ in range(slots)]
         self._champion = champion
+        self._sandbox = sandbox
         self._started = time.time()
         self._paused = False
         self._finishing = False
@@ -94,6 +98,7 @@ class Status:
             "pid": os.getpid(),
             "task": self._task,
             "metric": self._metric,
+            "sandbox": self._sandbox,
             "up_s": round(time.time() - self._started),
             "paused": self._paused,
             "finishing": self._finishing,

@@ -78,9 +78,10 @@ class Paused(Struct, frozen=True):
 
 
 class Said(Struct, frozen=True):
-    """One line for the person watching."""
+    """One line for the person watching; an alarm must not be overlooked."""
 
     text: str
+    alarm: bool = False
 
 
 Event = Started | Progressed | Finished | Judged | Best | Paused | Said

@@ -10,7 +10,11 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from skep.errors import SandboxError
 from skep.records import Edit, Environment, Split, Status
+
+Code = Literal["knob", "own", "stranger"]
+"""How far a program is trusted: see `trainer.policy`."""
 
 Direction = Literal["min", "max"]
 BETTER: dict[Direction, str] = {"min": "lower is better", "max": "higher is better"}
@@ -39,7 +43,9 @@ class TaskFacts(Struct, frozen=True, kw_only=True):
         noise: the same in units of the metric, for metrics that may be near zero.
         seed_program: source of the program the search starts from.
         deny: names of constants that no strategy may touch.
-        knobs: safe constants of the seed program by name.
+        knob_program: the task's own seed program, if it ships with Skep; else empty. It differs
+            from `seed_program` where the user gave another to start from.
+        knobs: its safe constants by name.
     """
 
     name: str
@@ -52,6 +58,7 @@ class TaskFacts(Struct, frozen=True, kw_only=True):
     seed_program: str
     noise: float | None = None
     deny: tuple[str, ...] = ()
+    knob_program: str = ""
     knobs: Mapping[str, Knob] = {}
 
 
@@ -133,6 +140,7 @@ class Order(Struct, frozen=True, kw_only=True):
     Attributes:
         job: local name of the job; its folder is `runs/<job>` in the home.
         source: the program.
+        code: how far it is trusted.
         seed: seed of initialisation and data order.
         budget_ms: reference-milliseconds on CPU, wall-clock on GPU.
         steps: fixed step count to replay (`reproduce`); None buys as many as the budget pays for.
@@ -142,6 +150,7 @@ class Order(Struct, frozen=True, kw_only=True):
 
     job: str
     source: str
+    code: Code
     seed: int
     budget_ms: int
     steps: int | None
@@ -230,6 +239,10 @@ class Executor(Protocol):
         """The machine, as it goes into every run."""
         ...
 
+    def refusal(self, code: Code) -> SandboxError | None:
+        """Why code of a class may not run here; None where it may."""
+        ...
+
     async def pause(self) -> None:
         """Stop every process of every experiment at once; what is in training becomes void."""
         ...
@@ -242,6 +255,7 @@ class Executor(Protocol):
         """Train one program on a slot. Cancelling kills its whole process tree.
 
         Raises:
+            SandboxError: code of that class may not run here.
             TrainerFault: our own helpers failed; the order may be repeated.
         """
         ...

@@ -44,7 +44,7 @@ class Limits(Struct, frozen=True, kw_only=True):
         wall: wall-clock seconds.
         memory: resident bytes of all its processes; 0 for no limit.
         file: bytes of any file it writes.
-        processes: how many processes and threads, where the sandbox has a user for it; 0: no limit.
+        processes: how many processes, and threads where the sandbox has a user for it; 0: no limit.
         descriptors: open files of one process.
     """
 
@@ -69,7 +69,7 @@ class Ended(Struct, frozen=True, kw_only=True):
     """
 
     status: int
-    stopped: Literal["", "memory", "cpu", "wall", "order"]
+    stopped: Literal["", "memory", "cpu", "wall", "processes", "folder", "order"]
     cpu: float
     wall: float
     peak: int

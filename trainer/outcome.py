@@ -21,6 +21,8 @@ LIMITS: dict[str, tuple[Status, str]] = {
     "memory": ("oom", "it used more memory than it may"),
     "cpu": ("timeout", "it used more CPU time than it may"),
     "wall": ("timeout", "it took longer than it may"),
+    "processes": ("killed", "it started more processes than it may"),
+    "folder": ("killed", "it wrote more than its scratch folder may hold"),
     "order": ("killed", "it was stopped"),
 }
 

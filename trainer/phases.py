@@ -24,7 +24,7 @@ from trainer.sandbox import Backend, Mount
 
 HERE = Path(__file__).parent
 INSIDE = "/skep/trainer"
-FILES = ("worker.py", "candidate.py", "frames.py", "processes.py", "probe.py")
+FILES = ("worker.py", "candidate.py", "frames.py", "processes.py", "probe.py", "enclose.py")
 START_S = 120.0
 """A worker imports torch; on a loaded machine with a cold disk that can take a minute."""
 STOP_S, OVERTIME_S = 5.0, 15.0

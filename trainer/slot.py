@@ -58,18 +58,26 @@ class Slot:
         self._backend = backend
         self._devices = devices
         self._worker: WarmWorker | None = None
+        self._domain: bytes | None = None
         self._scorer: Scorer | None = None
         self._starting_worker = trio.Lock()
         self._starting_scorer = trio.Lock()
         self._stretches: list[Interrupted] = []
 
-    async def worker(self) -> WarmWorker:
-        """A living worker.
+    async def worker(self, domain: bytes = b"") -> WarmWorker:
+        """A living worker that has run nothing of another trust domain.
+
+        Args:
+            domain: empty for own programs; for a stranger's, its content id.
 
         Raises:
             TrainerFault: it does not start.
         """
         async with self._starting_worker:
+            worker = self._worker
+            if worker is not None and worker.alive and self._domain not in (None, domain):
+                await worker.kill()
+            self._domain = domain
             if self._worker is None or not self._worker.alive:
                 self._worker = await WarmWorker.start(
                     self._launcher,

@@ -46,8 +46,6 @@ class Task(Struct, frozen=True, kw_only=True):
         facts: what the rest of the node knows; `facts.seed_program` is where the search starts.
         folder: the pack; read only.
         data: folder for the prepared data; made by `prepare`.
-        pack_program: the pack's own train.py, which `facts.knobs` refer to; it differs from
-            `facts.seed_program` where the user gave a start program.
         prepares: whether prepare.py has a `prepare(data, report)` that makes the data.
         manifest: SHA-256 (hex) of what it must make, by name.
         limits: what one experiment may use.
@@ -60,7 +58,6 @@ class Task(Struct, frozen=True, kw_only=True):
     facts: TaskFacts
     folder: Path
     data: Path
-    pack_program: str
     prepares: bool
     manifest: Mapping[str, str]
     limits: Limits
@@ -120,11 +117,11 @@ def load(
             noise=task_file.noise,
             seed_program=start,
             deny=_deny(task_file, tree, start_tree),
+            knob_program=seed if folder.parent == PACKS else "",
             knobs=task_file.safe_constants(),
         ),
         folder=folder,
         data=home / "tasks" / _digest([fixed, task_file.data]).hex()[:16],
-        pack_program=seed,
         prepares=_has_task_file(folder) and "prepare" in program.functions(prepare_tree),
         manifest=task_file.data,
         limits=task_file.limits,

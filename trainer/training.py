@@ -15,6 +15,7 @@ from trainer.log import Log
 from trainer.messages import Begun, Garbled, Report, Step
 from trainer.meter import Bias, Ended, Limits, Meter
 from trainer.outcome import Said, failed, failure
+from trainer.policy import domain
 from trainer.slot import Slot
 from trainer.task import Task
 
@@ -168,7 +169,7 @@ class Training:
             if phase == "train":
                 self._show(report, steps)
 
-        worker = await self._slot.worker()
+        worker = await self._slot.worker(domain(self._order.code, self._order.source))
         self._phase_at = trio.current_time()
         return await worker.run(
             phase,

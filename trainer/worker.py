@@ -7,7 +7,7 @@ holds it to its limits, and before it answers has killed whatever the phase left
 emptied the scratch folders: nothing passes from one phase to the next but what the node hands on.
 It is single-threaded and never touches a GPU, so that forking is safe. With `--bare` it imports no
 torch: it then supervises foreign commands. It is a file of its own: the standard library, torch
-and its neighbours `candidate`, `frames`, `probe`, `processes`; nothing else of ours.
+and its neighbours `candidate`, `enclose`, `frames`, `probe`, `processes`; nothing else of ours.
 
 Requests: {"phase", "work", "limits", "probe_s"} + descriptors [messages, log, ...], answered by
 {"ended": ...} (`trainer.phases.Ended`); {"stop": true} ends the phase that runs.
@@ -26,11 +26,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, NoReturn
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+# The package, without the folder above it, which may be out of reach.
+sys.modules["trainer"] = ModuleType("trainer")
+sys.modules["trainer"].__path__ = [str(Path(__file__).resolve().parent)]
 
-from trainer import frames, processes
+from trainer import enclose, frames, processes  # noqa: E402
 
 if TYPE_CHECKING:
     from trainer.probe import Probe
@@ -40,6 +43,8 @@ WATCH_S = 0.1
 """How often memory and CPU of a phase are looked at: 0.2 % of a core, and ~0.5 GB of headroom."""
 _IPC_RMID = 0
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
+SCRATCH_BYTES, LOOK_S = 256 << 20, 0.5
+"""What a scratch folder may hold that is no mount of limited size, and how often that is seen."""
 REAP_S = 3.0
 """How long killed processes may take to go (they may hang in a driver) before we give up."""
 
@@ -58,6 +63,8 @@ class Worker:
             end.setblocking(False)
         signal.set_wakeup_fd(self.wake.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        self.unbounded = [folder for folder in scratch if folder not in self.mounted]
+        self.next_look = 0.0
         self.cpu = 0.0
         self.peak = 0
         self.stopped = ""
@@ -106,6 +113,8 @@ class Worker:
             _limit(order["limits"])
             processes.die_with_parent()
             processes.allow_inspection(True)
+            if order["probe_s"]:
+                enclose.keep_children_metered()
             from trainer import candidate
 
             candidate.perform(order["phase"], order["work"], descriptors)
@@ -150,12 +159,18 @@ class Worker:
         running = processes.descendants(os.getpid())
         rss = sum(process.rss for process in running)
         self.peak = max(self.peak, rss)
-        if limits["memory"] and rss > limits["memory"]:
+        if limits["processes"] and len(running) > limits["processes"]:
+            self._stop("processes")  # where several share a user, the kernel's limit is no help
+        elif limits["memory"] and rss > limits["memory"]:
             self._stop("memory")
         elif self.cpu + sum(process.cpu for process in running) > limits["cpu"]:
             self._stop("cpu")
         elif time.monotonic() - start > limits["wall"]:
             self._stop("wall")
+        elif time.monotonic() > self.next_look:
+            self.next_look = time.monotonic() + LOOK_S
+            if any(usage(folder) > SCRATCH_BYTES for folder in self.unbounded):
+                self._stop("folder")
 
     def _stop(self, why: str) -> None:
         self.stopped = why
@@ -246,6 +261,20 @@ def _empty(folder: str, mounted: frozenset[str]) -> None:
             os.chmod(entry.path, 0o700)  # it is of our user, whatever its mode forbids
             _empty(entry.path, mounted)
             os.rmdir(entry.path)
+
+
+def usage(folder: str) -> int:
+    """Bytes of a folder's files, as soon as they are too many; every entry takes a page."""
+    total, waiting = 0, [folder]
+    while waiting and total <= SCRATCH_BYTES:
+        with suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                total += resource.getpagesize() + entry.stat(follow_symlinks=False).st_blocks * 512
+                if total > SCRATCH_BYTES:
+                    break
+    return total
 
 
 def _mount_points() -> frozenset[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from node.cli import EXIT_INTERRUPTED
+from node.cli.consent import OwnFlag, StrangersFlag, consent
 from node.cli.output import number, say, short
 from node.config import home_folder, load
 
@@ -23,11 +24,13 @@ async def join(
     jobs: int | None = None,
     device: str | None = None,
     program: Path | None = None,
+    unsandboxed_own_code: OwnFlag = False,
+    run_strangers_code_without_a_sandbox: StrangersFlag = None,
 ) -> int:
     """Start researching: try edits, keep what this machine reproduces, until told to stop.
 
-    Ctrl-C ends it cleanly; the next start goes on where it was. Every option can be made permanent
-    in the home's config.toml under the same name.
+    Ctrl-C ends it cleanly; the next start goes on where it was. Every option but the last two can
+    be made permanent in the home's config.toml under the same name.
 
     Args:
         solo: research alone, without peers.
@@ -38,6 +41,10 @@ async def join(
         jobs: experiments at once; by default what the machine offers.
         device: auto, cpu, cuda, cuda:N or mps.
         program: start from this file in place of the task's train.py.
+        unsandboxed_own_code: where there is no sandbox, run programs that were edited here all the
+            same: they can do whatever you can.
+        run_strangers_code_without_a_sandbox: where there is no sandbox, run programs of people you
+            do not know all the same: they can do whatever you can.
     """
     flags = {
         "solo": solo,
@@ -50,12 +57,13 @@ async def join(
         "program": program,
     }
     settings = load(home_folder(), flags)
+    given = consent(unsandboxed_own_code, run_strangers_code_without_a_sandbox)
     # Loading the node takes longer than telling the user what is wrong with the line.
     from node.app import run
     from node.cli.live import view
 
     with view() as watching:
-        summary = await run(settings, watching.show)
+        summary = await run(settings, given, watching.show)
     if summary is None:
         say("stopped before the research began; nothing was lost")
         return EXIT_INTERRUPTED

@@ -105,7 +105,8 @@ class Screen:
     def show(self, event: Event) -> None:
         """Draw the picture with this event in it; see `View`."""
         if isinstance(event, Said):
-            self._live.console.print(Text(event.text))
+            style = "bold white on red" if event.alarm else ""
+            self._live.console.print(Text(event.text, style))
         self._take(event)
         self._live.update(self.picture(), refresh=True)
 

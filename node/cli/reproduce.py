@@ -13,11 +13,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gossip.jobs import job_of
+from node.cli.consent import OwnFlag, consent
 from node.cli.output import AsJson, TaskName, emit, number, say, short
 from node.cli.reading import Reading, reading
 from node.cli.show import Ident
 from node.config import Settings, home_folder, load
-from node.experiment import value_of
+from node.experiment import code_of, value_of
 from skep.errors import ConfigError
 from skep.ports import Draw, Order, Outcome, Subject, TaskFacts
 from skep.records import MICRO, PINNED_DRAW, Run
@@ -25,6 +26,7 @@ from skep.tier import platform_id
 
 if TYPE_CHECKING:
     from node.app import Node
+    from trainer.policy import Consent
 
 EXIT_DIFFERENT = 1
 
@@ -63,6 +65,7 @@ async def reproduce(
     task: TaskName = None,
     device: str | None = None,
     json: AsJson = False,
+    unsandboxed_own_code: OwnFlag = False,
 ) -> int:
     """Train a run again with its seed and its steps, and compare the weights bit by bit.
 
@@ -73,13 +76,15 @@ async def reproduce(
         task: name or path of the run's task, if it does not come with Skep.
         device: auto, cpu, cuda, cuda:N or mps.
         json: print a JSON object.
+        unsandboxed_own_code: as for `skep join`.
     """
     with reading() as home:
         recorded = _find(home, ident)
         known = next((facts for facts in home.tasks if facts.id == recorded.task), None)
     with tempfile.TemporaryDirectory(prefix="skep-") as folder:
         settings = _settings(recorded, known, Path(folder), task, device)
-        result = await _train_again(settings, recorded)
+        answered = consent(unsandboxed_own_code, None)
+        result = await _train_again(settings, answered, recorded)
     if json:
         emit(_document(recorded, result))
     else:
@@ -146,16 +151,17 @@ def _settings(
     return replace(settings, program=program)
 
 
-async def _train_again(settings: Settings, recorded: Recorded) -> Comparison:
+async def _train_again(settings: Settings, given: Consent, recorded: Recorded) -> Comparison:
     # Loading the trainer takes longer than finding the run.
     from node.app import open_node
 
-    async with open_node(settings, lambda line: None) as node:
+    async with open_node(settings, given, lambda line: None) as node:
         run, job = recorded.run, f"{job_of(recorded.task, recorded.run)}-again"
         folder = Path(tempfile.mkdtemp(prefix=job, dir=node.home.cache))
         order = Order(
             job=job,
             source=recorded.source,
+            code=code_of(node.task.facts, recorded.source),
             seed=run.seed,
             budget_ms=run.budget_ms,
             steps=run.steps or None,

@@ -19,6 +19,7 @@ from skep.ports import Draw, Order, Subject
 from skep.records import MICRO, program_id
 from trainer.executors.local import LocalExecutor
 from trainer.hardware import default_slots
+from trainer.policy import Consent, Policy
 from trainer.sandbox import choose
 from trainer.task import Task, load, prepare
 
@@ -31,10 +32,15 @@ async def laboratory(
     await trio.Path(folder).mkdir(parents=True, exist_ok=True)
     found = load(task, home=folder, budget_s=budget_s, start_program=None)
     await prepare(found, lambda line: print(line, flush=True))
-    backend, _ = await trio.to_thread.run_sync(choose)
+    backend, guarantees = await trio.to_thread.run_sync(choose)
     slots = jobs or await default_slots(found, "auto")
     async with LocalExecutor.open(
-        found, folder, jobs=slots, device="auto", sandbox=backend
+        found,
+        folder,
+        jobs=slots,
+        device="auto",
+        sandbox=backend,
+        policy=Policy(guarantees.strength, Consent(own=True)),
     ) as executor:
         yield Laboratory(found, executor, folder)
 
@@ -84,6 +90,7 @@ class Laboratory:
         order = Order(
             job=key,
             source=source,
+            code="own",
             seed=seed,
             budget_ms=self.task.facts.budget_ms,
             steps=None,

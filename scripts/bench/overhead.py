@@ -59,6 +59,7 @@ async def experiment(
     order = Order(
         job=job.name,
         source=task.facts.seed_program,
+        code="knob",
         seed=seed,
         budget_ms=task.facts.budget_ms,
         steps=None,

@@ -37,7 +37,9 @@ def skep(
 
 def staged() -> Status:
     """A node with two slots: one trains, the other one decides what to do."""
-    status = Status(task="stories", metric="val_bpb", slots=2, champion=content_id("champion"))
+    status = Status(
+        task="stories", metric="val_bpb", slots=2, champion=content_id("champion"), sandbox="bwrap"
+    )
     started = Started(
         slot=1,
         job="job",

@@ -8,8 +8,9 @@ from typing import TypeVar
 
 import trio
 
-from skep.ports import Draw, Order, Outcome, Progress, Scored, Subject
+from skep.ports import Code, Draw, Order, Outcome, Progress, Scored, Subject
 from trainer.executors.local import LocalExecutor
+from trainer.policy import Consent, Policy
 from trainer.sandbox import Backend
 from trainer.task import Task, load
 
@@ -97,8 +98,15 @@ def make_task(folder: Path) -> Task:
 class Bench:
     """An executor that runs in a thread of its own, so that a whole module can share it."""
 
-    def __init__(self, task: Task, folder: Path, sandbox: Backend) -> None:
+    def __init__(
+        self,
+        task: Task,
+        folder: Path,
+        sandbox: Backend,
+        policy: Policy = Policy("none", Consent(own=True, strangers=True)),  # noqa: B008 - frozen
+    ) -> None:
         self.task = task
+        self._policy = policy
         self._folder = folder
         self._sandbox = sandbox
         self._jobs = 0
@@ -119,7 +127,12 @@ class Bench:
         self._token = trio.lowlevel.current_trio_token()
         try:
             async with LocalExecutor.open(
-                self.task, self._folder, jobs=1, device="cpu", sandbox=self._sandbox
+                self.task,
+                self._folder,
+                jobs=1,
+                device="cpu",
+                sandbox=self._sandbox,
+                policy=self._policy,
             ) as self.executor:
                 self._ready.set()
                 await self._stop.wait()
@@ -130,7 +143,14 @@ class Bench:
         """Run an async function beside the executor."""
         return trio.from_thread.run(function, trio_token=self._token)
 
-    def order(self, source: str = PROGRAM, *, seed: int = 1, steps: int | None = None) -> Order:
+    def order(
+        self,
+        source: str = PROGRAM,
+        *,
+        code: Code = "own",
+        seed: int = 1,
+        steps: int | None = None,
+    ) -> Order:
         """An order with a folder of its own."""
         self._jobs += 1
         folder = self._folder / f"job-{self._jobs}"
@@ -138,6 +158,7 @@ class Bench:
         return Order(
             job=folder.name,
             source=source,
+            code=code,
             seed=seed,
             budget_ms=BUDGET_MS,
             steps=steps,

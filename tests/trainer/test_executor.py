@@ -14,6 +14,7 @@ from skep.ports import Draw, Outcome, Pace, Progress, Scored
 from tests.trainer.small import BUDGET_MS, PROGRAM, Bench, make_task, program
 from trainer import sandbox
 from trainer.executors.local import LocalExecutor
+from trainer.policy import Policy
 from trainer.sandbox.none import NoSandbox
 
 UNIFORM = """
@@ -198,7 +199,12 @@ async def test_a_device_that_is_not_there_is_the_users_error(tmp_path: Path) -> 
     task = make_task(tmp_path)
     with pytest.raises(ConfigError, match="there is no device cuda here"):
         async with LocalExecutor.open(
-            task, tmp_path, jobs=1, device="cuda", sandbox=sandbox.choose()[0]
+            task,
+            tmp_path,
+            jobs=1,
+            device="cuda",
+            sandbox=sandbox.choose()[0],
+            policy=Policy("strong"),
         ):
             pass
 

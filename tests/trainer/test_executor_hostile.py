@@ -1,12 +1,14 @@
 """Whatever a program does to itself, its limits, its parent or its pipes ends in an outcome."""
 
 from collections.abc import Iterator
+from functools import partial
 
+import psutil
 import pytest
 import trio
 
 from skep.errors import TrainerFault
-from skep.ports import Progress
+from skep.ports import Order, Outcome, Progress
 from tests.trainer.small import PROGRAM, Bench, make_task, program
 from trainer import sandbox
 
@@ -83,7 +85,7 @@ FORBIDDEN = {
         "    os.chmod(f'{folder}/a', 0)\n"
         "libc = ctypes.CDLL(None)\n"
         "assert libc.shmget(77, 4096, 0o600) == -1\n"
-        "assert libc.shmget(77, 4096, 0o1600) != -1"
+        "assert libc.shmget(77, 4096, 0o1600) == -1"
     ),
     "writes elsewhere": (
         "for folder in ('/', '/dev', '/usr', '/skep', '/proc', os.path.dirname(sys.executable)):\n"
@@ -109,7 +111,7 @@ FORBIDDEN = {
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     backend, guarantees = sandbox.choose()
-    if not guarantees.strong:
+    if guarantees.strength != "strong":
         pytest.skip("no strong sandbox here")
     folder = tmp_path_factory.mktemp("bench")
     with Bench(make_task(folder), folder, backend) as running:
@@ -184,16 +186,44 @@ def test_a_flood_of_output_is_cut_in_the_middle(bench: Bench) -> None:
 
 
 def test_a_program_that_takes_its_sandbox_down_is_blamed_the_second_time(bench: Bench) -> None:
-    # The kernel lets a process lower the limits of others of its user, and enforces them itself.
-    deadly = program(
-        "resource.prlimit(1, resource.RLIMIT_CPU, (0, 0))\ntime.sleep(3)\nreturn honest(run)",
-        IMPORTS,
-    )
+    # Nothing that is known does; so the test ends the worker itself.
+    deadly = program("for _ in run.steps(): time.sleep(0.2); run.log(1.0, 1)", IMPORTS)
+
+    async def fall(order: Order) -> Outcome:
+        def report(progress: Progress) -> None:
+            if progress.loss is not None:
+                for process in psutil.Process().children(recursive=True):
+                    if any(part.endswith("worker.py") for part in process.cmdline()):
+                        process.kill()
+
+        return await bench.executor.train(0, order, report)
+
     with pytest.raises(TrainerFault):
-        bench.train(deadly, steps=1)
-    outcome = bench.train(deadly, steps=1)
+        bench.call(partial(fall, bench.order(deadly, steps=20)))
+    outcome = bench.call(partial(fall, bench.order(deadly, steps=20)))
     assert (outcome.status, outcome.reason) == ("killed", "the sandbox died under it, twice")
     assert bench.train(PROGRAM, steps=1).status == "done"
+
+
+def test_limits_of_the_worker_cannot_be_lowered(bench: Bench) -> None:
+    source = program(
+        "try: resource.prlimit(1, resource.RLIMIT_CPU, (0, 0))\n"
+        "except PermissionError: return honest(run)",
+        IMPORTS,
+    )
+    assert bench.train(source, steps=1).status == "done"
+
+
+def test_who_ignores_its_children_is_charged_for_them(bench: Bench) -> None:
+    ignoring = """
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    if os.fork() == 0:
+        while time.process_time() < 0.6: pass
+        os._exit(0)
+    time.sleep(1)
+    return honest(run)
+    """
+    assert bench.train(program(ignoring, IMPORTS), steps=3).train_ms > 500
 
 
 def test_cancelling_kills_what_runs_and_leaves_the_slot_usable(bench: Bench) -> None:

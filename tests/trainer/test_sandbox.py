@@ -15,8 +15,10 @@ import pytest
 import skep
 from skep.errors import SandboxError
 from trainer import sandbox
+from trainer.enclose import landlock_abi
 from trainer.sandbox import Backend, Command, Guarantees, Mount, python_prefixes
 from trainer.sandbox.bwrap import Bubblewrap
+from trainer.sandbox.landlock import SYMLINKS_ABI
 from trainer.sandbox.none import NoSandbox
 from trainer.worker import _empty
 
@@ -44,8 +46,8 @@ class Leaky(Bubblewrap):
 @needs_bwrap
 def test_bubblewrap_keeps_everything_in() -> None:
     found = Bubblewrap().probe()
-    assert found == Guarantees("bwrap", True, True, True, True, True)
-    assert found.strong
+    assert found == Guarantees("bwrap", True, True, True, True, True, True)
+    assert found.strength == "strong"
 
 
 @needs_bwrap
@@ -80,6 +82,7 @@ def readable() -> Iterator[Path]:
             source = Path(str(package.__file__)).parent
             target = folder / Path(*package.__name__.split("."))
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(sandbox.ENCLOSE, folder / "trainer")
         yield folder
 
 
@@ -98,17 +101,29 @@ def test_an_ordinary_user_gets_a_sandbox_as_strong(readable: Path) -> None:
     done = subprocess.run(
         [*user, python, "-I", "-c", probe], capture_output=True, text=True, check=False
     )
-    assert done.stdout.strip() == str(Guarantees("bwrap", True, True, True, True, True)), (
+    assert done.stdout.strip() == str(Guarantees("bwrap", True, True, True, True, True, True)), (
         done.stderr
     )
 
 
-def test_a_machine_without_bubblewrap_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_bubblewrap_has_landlock_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     backend, found = sandbox.choose()
-    assert backend.name == "none"
-    assert not found.strong
-    assert found.note == "no sandbox: bubblewrap is not installed"
+    if landlock_abi() < SYMLINKS_ABI:
+        assert (backend.name, found.strength) == ("none", "none")
+    else:
+        assert (backend.name, found.strength) == ("landlock", "reduced")
+    assert found.note.endswith("bubblewrap is not installed")
+
+
+def test_a_machine_with_neither_has_nothing_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr("trainer.sandbox.landlock.landlock_abi", lambda: 0)
+    backend, found = sandbox.choose()
+    assert (backend.name, found.strength) == ("none", "none")
+    assert found.note == ("no sandbox: bubblewrap is not installed; the kernel has no Landlock")
 
 
 def test_without_a_sandbox_commands_run_as_they_are(tmp_path: Path) -> None:

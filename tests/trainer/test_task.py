@@ -80,7 +80,7 @@ def test_the_default_task_is_shipped(tmp_path: Path) -> None:
     assert task.facts.budget_ms == 20_000
     assert (task.facts.metric, task.facts.direction) == ("val_bpb", "min")
     assert task.facts.scored_by == "harness"
-    assert task.facts.seed_program == task.pack_program
+    assert task.facts.seed_program == task.facts.knob_program
     assert task.facts.knobs["LR"] == Knob("float", 1e-4, 0.1)
     assert task.data.parent == tmp_path / "tasks"
     assert len(task.data.name) == 16
@@ -174,7 +174,7 @@ def test_another_start_program_is_the_same_task(pack: Pack, tmp_path: Path) -> N
     task, other = read(folder), read(folder, start_program=start)
     assert other.facts.id == task.facts.id
     assert other.facts.seed_program == start.read_text()
-    assert other.pack_program == SEED
+    assert other.facts.knob_program == ""
     assert "EVAL_EVERY" in other.facts.deny
 
 

@@ -17,8 +17,8 @@ from typing import TypeVar
 import trio
 from msgspec.structs import replace
 
-from skep.errors import TrainerFault
-from skep.ports import Draw, Order, Outcome, Progress, Scored, Subject
+from skep.errors import SandboxError, TrainerFault
+from skep.ports import Code, Draw, Order, Outcome, Progress, Scored, Subject
 from skep.records import Environment, program_id
 from trainer.hardware import find_device
 from trainer.launcher import Launcher
@@ -27,6 +27,7 @@ from trainer.meter import REFERENCE_PROBE_S, Bias, Limits, Meter
 from trainer.nursery import open_nursery
 from trainer.outcome import Said, failure
 from trainer.phases import WorkerDied
+from trainer.policy import Policy
 from trainer.sandbox import Backend
 from trainer.scoring import open_exchange
 from trainer.slot import Slot
@@ -46,13 +47,19 @@ class LocalExecutor:
     """Implements `skep.ports.Executor` on this machine; see `open`."""
 
     def __init__(
-        self, task: Task, slots: list[Slot], device: str, environment: Environment
+        self,
+        task: Task,
+        slots: list[Slot],
+        device: str,
+        environment: Environment,
+        policy: Policy,
     ) -> None:
         self.slots = len(slots)
         self._task = task
         self._slots = slots
         self._device = device
         self._environment = environment
+        self._policy = policy
         self._suspects: set[bytes] = set()
         on_cpu = device == "cpu"
         speed = REFERENCE_PROBE_S / (environment.probe_ns / 1e9) if on_cpu else 1.0
@@ -62,7 +69,7 @@ class LocalExecutor:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, task: Task, folder: Path, *, jobs: int, device: str, sandbox: Backend
+        cls, task: Task, folder: Path, *, jobs: int, device: str, sandbox: Backend, policy: Policy
     ) -> AsyncIterator["LocalExecutor"]:
         """An executor; leaving the block ends every process that it started.
 
@@ -72,6 +79,7 @@ class LocalExecutor:
             jobs: how many slots.
             device: `auto`, `cpu`, `cuda`, `mps`.
             sandbox: where candidates run.
+            policy: which of them may.
 
         Raises:
             ConfigError: there is no such device here.
@@ -97,7 +105,7 @@ class LocalExecutor:
                 else:
                     for slot in slots:
                         nursery.start_soon(_warm_up, slot)
-                yield cls(task, slots, found, environment)
+                yield cls(task, slots, found, environment, policy)
                 nursery.cancel_scope.cancel()
             finally:
                 for slot in slots:
@@ -107,6 +115,10 @@ class LocalExecutor:
     def environment(self) -> Environment:
         """The machine, as it goes into every run."""
         return self._environment
+
+    def refusal(self, code: Code) -> SandboxError | None:
+        """Why code of a class may not run here; None where it may."""
+        return self._policy.refusal(code)
 
     async def pause(self) -> None:
         """Stop every process of every slot; what was training comes out void."""
@@ -120,6 +132,8 @@ class LocalExecutor:
 
     async def train(self, slot: int, order: Order, report: Callable[[Progress], None]) -> Outcome:
         """Train one program; see `skep.ports.Executor`."""
+        if refused := self.refusal(order.code):
+            raise refused
         started = trio.current_time()
         log = Log()
         with self._slots[slot].stretch() as interrupted:

@@ -4,14 +4,27 @@ A backend turns a command into one that runs sealed off. What it really keeps fr
 found out by running a probe inside it (`Guarantees`); a backend whose probe gets out is not used.
 """
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from skep.errors import SandboxError
+from trainer.enclose import Spec
+
+SYSTEM = (
+    *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"),
+    *("/etc/ld.so.cache", "/etc/alternatives"),
+)
+ENCLOSE = Path(__file__).parents[1] / "enclose.py"
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset")
+GPU_FACTS = ("/sys/bus/pci", "/sys/devices", "/sys/class/drm", "/sys/module/nvidia")
+
+Strength = Literal["strong", "reduced", "none"]
 
 
 class Guarantees(Struct, frozen=True):
@@ -24,6 +37,7 @@ class Guarantees(Struct, frozen=True):
         processes: other processes can neither be seen nor signalled.
         environment: the node's environment cannot be read.
         privileges: an ordinary user without capabilities, and none to be gained by exec.
+        kernel: system calls that experiments do not need and attacks do are refused.
         note: one clause for people, empty when all of it holds.
     """
 
@@ -33,14 +47,15 @@ class Guarantees(Struct, frozen=True):
     processes: bool
     environment: bool
     privileges: bool
+    kernel: bool
     note: str = ""
 
     @property
-    def strong(self) -> bool:
-        """Whether code of strangers may run there."""
-        return (
-            self.files and self.network and self.processes and self.environment and self.privileges
-        )
+    def strength(self) -> Strength:
+        """`strong` where all of it holds; `reduced` where other processes can at least be seen."""
+        if not (self.files and self.network and self.environment and self.kernel):
+            return "none"
+        return "strong" if self.processes and self.privileges else "reduced"
 
 
 class Mount(Struct, frozen=True):
@@ -104,19 +119,48 @@ class Backend(Protocol):
         ...
 
 
+def system_paths() -> tuple[Path, ...]:
+    """What any program needs of the system: libraries, tools, how to find them."""
+    return tuple(path for path in map(Path, SYSTEM) if path.exists())
+
+
 def python_prefixes() -> tuple[Path, ...]:
     """The folders of this Python installation: the environment and what it was made from."""
     return tuple(dict.fromkeys((Path(sys.prefix), Path(sys.base_prefix))))
 
 
+def gpu_devices() -> tuple[str, ...]:
+    """Device files of the GPUs and of what manages them."""
+    cards = sorted(str(path) for path in Path("/dev").glob("nvidia[0-9]*"))
+    return (*GPU_DEVICES, *cards)
+
+
+def enclosed(spec: Spec, place: str, argv: Sequence[str]) -> list[str]:
+    """A command that gives up what a spec says before it becomes `argv`.
+
+    Args:
+        spec: what to give up.
+        place: where `enclose.py` is found inside.
+        argv: the command.
+    """
+    text = json.dumps(spec._asdict())
+    return [sys.executable, "-I", "-S", "-B", place, text, "--", *argv]
+
+
 def choose() -> tuple[Backend, Guarantees]:
     """The strongest backend that passes its self-test here; the last resort is none at all."""
     from trainer.sandbox.bwrap import Bubblewrap
+    from trainer.sandbox.landlock import Landlock
     from trainer.sandbox.none import NoSandbox
 
-    bubblewrap = Bubblewrap()
-    try:
-        return bubblewrap, bubblewrap.probe()
-    except SandboxError as error:
-        none = NoSandbox(because=error.what)
-        return none, none.probe()
+    because = []
+    for backend in (Bubblewrap(), Landlock()):
+        try:
+            found = backend.probe()
+        except SandboxError as error:
+            because.append(error.what)
+        else:
+            note = "; ".join([*filter(None, [found.note]), *because])
+            return backend, replace(found, note=note)
+    none = NoSandbox(because="; ".join(because))
+    return none, none.probe()

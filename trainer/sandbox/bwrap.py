@@ -9,31 +9,35 @@ So as root the mounts are made without one and `setpriv` drops to a nameless use
 stand. (Nested user namespaces can only be forbidden in the first case.)
 """
 
-import json
 import os
 import shutil
-import socket
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
 from skep.errors import SandboxError
-from trainer.sandbox import Command, Guarantees, Mount, python_prefixes
+from trainer.enclose import Spec
+from trainer.sandbox import (
+    ENCLOSE,
+    GPU_FACTS,
+    Command,
+    Guarantees,
+    Mount,
+    enclosed,
+    gpu_devices,
+    python_prefixes,
+    system_paths,
+)
+from trainer.sandbox.selftest import attempt
 
-SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
-SETTINGS = ("/etc/ld.so.cache", "/etc/alternatives")
 NAMELESS = range(65520, 65534)
 """User ids that systemd's allocation leaves unused (docs/UIDS-GIDS): one for each slot."""
 TMP = "/tmp"  # noqa: S108 - a mount point inside
 SCRATCH_BYTES = 256 * 1024 * 1024
-GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset")
-GPU_FACTS = ("/sys/bus/pci", "/sys/devices", "/sys/class/drm", "/sys/module/nvidia")
-PROBE = Path(__file__).with_name("escape.py")
-PROBE_TIMEOUT_S = 20
+INSIDE = Mount(ENCLOSE, "/skep/enclose.py")
+SOCKETS = (1, 2, 10, 16)
+"""Local, internet and routing sockets: they end in a network that has nothing but loopback."""
 
 
 class Bubblewrap:
@@ -71,8 +75,9 @@ class Bubblewrap:
             *_devices(devices),
             *_private(TMP),
             *_python(),  # may lie below /tmp, which has to be there first
-            *_mounts(mounts),
-            *("--remount-ro", "/", "--chdir", TMP, "--", *drop, *argv),
+            *_mounts([INSIDE, *mounts]),
+            *("--remount-ro", "/", "--chdir", TMP, "--", *drop),
+            *enclosed(Spec(SOCKETS, hidden_memory=devices), INSIDE.inside, argv),
         ]
         inside = {**env, "HOME": TMP, "TMPDIR": TMP}
         return Command(tuple(parts), inside)
@@ -92,54 +97,19 @@ class Bubblewrap:
             raise SandboxError("bubblewrap is not installed", "Install the package bubblewrap.")
         if self._as_root and self._setpriv is None:
             raise SandboxError("setpriv is not installed", "Install the package util-linux.")
-        seen = self._attempt()
+        seen = attempt(self)
         escaped = sorted(name for name, closed in seen.items() if not closed)
         if escaped:
             raise SandboxError(f"bubblewrap does not seal off {', '.join(escaped)} here")
         return msgspec.convert({"backend": self.name, **seen}, Guarantees)
 
-    def _attempt(self) -> dict[str, bool]:
-        """Run the escape probe inside; what it was kept from."""
-        with (
-            tempfile.NamedTemporaryFile(prefix="skep-", suffix=".probe") as secret,
-            socket.create_server(("127.0.0.1", 0)) as server,
-        ):
-            secret.write(b"to be hidden")
-            secret.flush()
-            os.chmod(secret.name, 0o666)  # noqa: S103 - so that only the sandbox can hide it
-            here = Mount(PROBE, "/skep/escape.py")
-            target = [secret.name, str(server.getsockname()[1]), str(os.getpid())]
-            argv = [sys.executable, "-I", "-S", "-B", here.inside, *target]
-            scratch = Path(secret.name).parent
-            command = self.wrap(argv, {}, [here], slot=0, scratch=scratch, devices=False)
-            try:
-                done = subprocess.run(  # noqa: S603
-                    command.argv,
-                    env=dict(command.env),
-                    capture_output=True,
-                    stdin=subprocess.DEVNULL,
-                    timeout=PROBE_TIMEOUT_S,
-                    check=True,
-                )
-                return dict(json.loads(done.stdout))
-            except subprocess.CalledProcessError as error:
-                lines = error.stderr.decode(errors="replace").strip().splitlines()
-                why = lines[-1] if lines else f"exit status {error.returncode}"
-            except (OSError, subprocess.TimeoutExpired, ValueError) as error:
-                why = str(error)
-        raise SandboxError(f"bubblewrap does not start here: {why}")
-
 
 def _system() -> Iterator[str]:
-    for name in SYSTEM:
-        path = Path(name)
+    for path in system_paths():
         if path.is_symlink():
-            yield from ("--symlink", os.readlink(path), name)
-        elif path.is_dir():
-            yield from ("--ro-bind", name, name)
-    for name in SETTINGS:
-        if Path(name).exists():
-            yield from _bind(Path(name), name, writable=False)
+            yield from ("--symlink", os.readlink(path), str(path))
+        else:
+            yield from _bind(path, str(path), writable=False)
 
 
 def _python() -> Iterator[str]:
@@ -151,8 +121,7 @@ def _python() -> Iterator[str]:
 def _devices(gpu: bool) -> Iterator[str]:
     yield from ("--proc", "/proc", "--dev", "/dev")
     if gpu:
-        cards = sorted(str(path) for path in Path("/dev").glob("nvidia[0-9]*"))
-        for device in (*GPU_DEVICES, *cards):
+        for device in gpu_devices():
             yield from ("--dev-bind-try", device, device)
         for folder in GPU_FACTS:
             yield from ("--ro-bind-try", folder, folder)

@@ -28,6 +28,7 @@ class NoSandbox:
             processes=False,
             environment=False,
             privileges=False,
+            kernel=False,
             note=note,
         )
 

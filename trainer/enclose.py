@@ -1,0 +1,312 @@
+"""Give up what the kernel would still allow, then become another program. Runs inside; Linux.
+
+    python -I -S -B enclose.py SPEC -- PROGRAM ARGUMENT...
+
+SPEC is the JSON of `Spec`. A seccomp filter refuses the system calls that no experiment needs and
+that attack the kernel, escape from namespaces, or hide memory and CPU time from the watchdog;
+Landlock, where asked for, refuses every file but the listed ones. Both bind everything that
+PROGRAM starts and cannot be taken off again. Standard library only: this file is mounted into the
+sandbox by itself.
+"""
+
+import ctypes
+import errno
+import json
+import os
+import platform
+import signal
+import struct
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple, NoReturn
+
+# ---- seccomp -------------------------------------------------------------------------------------
+
+# fmt: off
+ATTACKS = (
+    "mount", "umount2", "pivot_root", "chroot", "swapon", "swapoff", "reboot", "sethostname",
+    "setdomainname", "init_module", "delete_module", "finit_module", "kexec_load",
+    "kexec_file_load", "add_key", "request_key", "keyctl", "bpf", "perf_event_open", "userfaultfd",
+    "io_uring_setup", "io_uring_enter", "io_uring_register", "unshare", "setns",
+    "open_by_handle_at", "name_to_handle_at", "settimeofday", "clock_settime", "clock_adjtime",
+    "adjtimex", "acct", "quotactl", "quotactl_fd", "lookup_dcookie", "syslog", "personality",
+    "vhangup", "move_pages", "migrate_pages", "fanotify_init", "fanotify_mark", "open_tree",
+    "move_mount", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr", "statmount",
+    "listmount", "ptrace", "process_vm_readv", "process_vm_writev", "process_madvise",
+    "process_mrelease", "kcmp", "pidfd_getfd", "iopl", "ioperm", "modify_ldt", "uselib", "sysfs",
+)
+HIDDEN_MEMORY = ("memfd_create", "memfd_secret", "shmget", "msgget", "semget")
+"""Memory that belongs to no process, and so escapes a watchdog that adds up processes."""
+
+X86_64 = {
+    "rt_sigaction": 13, "ioctl": 16, "shmget": 29, "socket": 41, "clone": 56, "semget": 64,
+    "msgget": 68, "ptrace": 101, "syslog": 103, "uselib": 134, "personality": 135, "sysfs": 139,
+    "vhangup": 153, "modify_ldt": 154, "pivot_root": 155, "adjtimex": 159, "chroot": 161,
+    "acct": 163, "settimeofday": 164, "mount": 165, "umount2": 166, "swapon": 167, "swapoff": 168,
+    "reboot": 169, "sethostname": 170, "setdomainname": 171, "iopl": 172, "ioperm": 173,
+    "init_module": 175, "delete_module": 176, "quotactl": 179, "lookup_dcookie": 212,
+    "clock_settime": 227, "kexec_load": 246, "add_key": 248, "request_key": 249, "keyctl": 250,
+    "migrate_pages": 256, "unshare": 272, "move_pages": 279, "perf_event_open": 298,
+    "fanotify_init": 300, "fanotify_mark": 301, "name_to_handle_at": 303, "open_by_handle_at": 304,
+    "clock_adjtime": 305, "setns": 308, "process_vm_readv": 310, "process_vm_writev": 311,
+    "kcmp": 312, "finit_module": 313, "memfd_create": 319, "kexec_file_load": 320, "bpf": 321,
+    "prlimit64": 302, "userfaultfd": 323,
+}
+AARCH64 = {
+    "lookup_dcookie": 18, "ioctl": 29, "umount2": 39, "mount": 40, "pivot_root": 41, "chroot": 51,
+    "vhangup": 58, "quotactl": 60, "acct": 89, "personality": 92, "unshare": 97, "kexec_load": 104,
+    "init_module": 105, "delete_module": 106, "clock_settime": 112, "syslog": 116, "ptrace": 117,
+    "rt_sigaction": 134, "reboot": 142, "sethostname": 161, "setdomainname": 162,
+    "settimeofday": 170, "adjtimex": 171, "msgget": 186, "semget": 190, "shmget": 194,
+    "socket": 198, "add_key": 217, "request_key": 218, "keyctl": 219, "clone": 220, "swapon": 224,
+    "swapoff": 225, "migrate_pages": 238, "move_pages": 239, "perf_event_open": 241,
+    "fanotify_init": 262, "fanotify_mark": 263, "name_to_handle_at": 264, "open_by_handle_at": 265,
+    "clock_adjtime": 266, "setns": 268, "process_vm_readv": 270, "process_vm_writev": 271,
+    "kcmp": 272, "finit_module": 273, "memfd_create": 279, "bpf": 280, "userfaultfd": 282,
+    "prlimit64": 261, "kexec_file_load": 294,
+}
+EVERYWHERE = {
+    "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428,
+    "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433, "clone3": 435,
+    "pidfd_getfd": 438, "process_madvise": 440, "mount_setattr": 442, "quotactl_fd": 443,
+    "memfd_secret": 447, "process_mrelease": 448, "statmount": 457, "listmount": 458,
+}
+"""Calls that are younger than the numbers of one architecture."""
+# fmt: on
+
+LAST_KNOWN = 462
+"""Younger calls than this (mseal, Linux 6.10) are answered as an older kernel would."""
+ARCHITECTURES = {
+    "x86_64": (0xC000003E, X86_64 | EVERYWHERE),
+    "aarch64": (0xC00000B7, AARCH64 | EVERYWHERE),
+}
+X32_BIT = 0x4000_0000
+NAMESPACES = 0x7E02_0000
+"""CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET."""
+TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
+
+ALLOW, KILL = 0x7FFF_0000, 0x8000_0000
+LOAD, EQUAL, GREATER, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x25, 0x35, 0x45, 0x06
+NUMBER_AT, ARCHITECTURE_AT, ARGUMENTS_AT = 0, 4, 16
+
+Instruction = tuple[int, int, int, int]
+
+
+def refuse(code: int) -> int:
+    """A filter's verdict: the call fails with this errno (0: it does nothing and succeeds)."""
+    return 0x0005_0000 | code
+
+
+class Spec(NamedTuple):
+    """What to give up.
+
+    Attributes:
+        sockets: address families that may be used (AF_UNIX 1, AF_INET 2, AF_INET6 10, AF_NETLINK
+            16); without any, `socket` itself is refused and only pairs are left.
+        hidden_memory: whether memory that belongs to no process may be made.
+        landlock: (list, read, write) files and folders that stay in reach; None for no such limit.
+        drop: whether to drop root's capabilities.
+    """
+
+    sockets: tuple[int, ...]
+    hidden_memory: bool = False
+    landlock: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]] | None = None
+    drop: bool = False
+
+
+def attack_filter(spec: Spec, machine: str) -> bytes:
+    """The BPF program for an architecture that refuses what a spec gives up.
+
+    Raises:
+        OSError: nothing is known of the architecture.
+    """
+    numbers, program = _opening(machine)
+    denied = ATTACKS if spec.hidden_memory else ATTACKS + HIDDEN_MEMORY
+    program += [
+        *_when(AT_LEAST, X32_BIT, KILL),
+        *_when(GREATER, LAST_KNOWN, refuse(errno.ENOSYS)),
+        *_when(EQUAL, numbers["clone3"], refuse(errno.ENOSYS)),  # its flags are out of sight
+    ]
+    for name in denied:
+        if name in numbers:
+            program += _when(EQUAL, numbers[name], refuse(errno.EPERM))
+    program += _block(numbers["clone"], 0, _when(ANY_BIT, NAMESPACES, refuse(errno.EPERM)))
+    stolen = [step for code in TERMINAL_INPUT for step in _when(EQUAL, code, refuse(errno.EPERM))]
+    program += _block(numbers["ioctl"], 1, stolen)
+    others = [*_unless(EQUAL, 0, refuse(errno.EPERM))]  # limits of other processes, such as ours
+    program += _block(numbers["prlimit64"], 0, others)
+    families = [step for family in spec.sockets for step in _when(EQUAL, family, ALLOW)]
+    verdict = (RETURN, 0, 0, refuse(errno.EACCES))
+    program += _block(numbers["socket"], 0, [*families, verdict])
+    return _assembled(program)
+
+
+def children_filter(machine: str) -> bytes:
+    """The BPF program under which SIGCHLD keeps its default action; setting it does nothing.
+
+    Who ignores that signal hides the CPU time of its children from whoever meters it.
+
+    Raises:
+        OSError: nothing is known of the architecture.
+    """
+    numbers, program = _opening(machine)
+    low, high = ARGUMENTS_AT + 8, ARGUMENTS_AT + 12
+    changed = [
+        *_unless(EQUAL, signal.SIGCHLD, ALLOW),
+        (LOAD, 0, 0, low),  # a null pointer only asks
+        *_unless(EQUAL, 0, refuse(0)),
+        (LOAD, 0, 0, high),
+        *_unless(EQUAL, 0, refuse(0)),
+    ]
+    return _assembled([*program, *_block(numbers["rt_sigaction"], 0, changed)])
+
+
+def _opening(machine: str) -> tuple[dict[str, int], list[Instruction]]:
+    """Numbers of the calls, and the steps that let no other architecture's pass."""
+    if machine not in ARCHITECTURES:
+        raise OSError(errno.ENOSYS, f"no system call numbers for {machine}")
+    token, numbers = ARCHITECTURES[machine]
+    opening = [(LOAD, 0, 0, ARCHITECTURE_AT), *_unless(EQUAL, token, KILL), (LOAD, 0, 0, NUMBER_AT)]
+    return numbers, opening
+
+
+def _assembled(program: list[Instruction]) -> bytes:
+    steps = [*program, (RETURN, 0, 0, ALLOW)]
+    return b"".join(struct.pack("<HBBI", *step) for step in steps)
+
+
+def _when(test: int, value: int, verdict: int) -> list[Instruction]:
+    return [(test, 0, 1, value), (RETURN, 0, 0, verdict)]
+
+
+def _unless(test: int, value: int, verdict: int) -> list[Instruction]:
+    return [(test, 1, 0, value), (RETURN, 0, 0, verdict)]
+
+
+def _block(number: int, argument: int, steps: list[Instruction]) -> list[Instruction]:
+    """Steps on the low half of an argument of one call; what passes them all is allowed."""
+    body = [(LOAD, 0, 0, ARGUMENTS_AT + 8 * argument), *steps, (RETURN, 0, 0, ALLOW)]
+    return [(EQUAL, 0, len(body), number), *body]
+
+
+# ---- Landlock ------------------------------------------------------------------------------------
+
+CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
+PATH_BENEATH, VERSION_ONLY = 1, 1
+EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1, 2, 4, 8
+FILE_RIGHTS = EXECUTE | WRITE_FILE | READ_FILE | 1 << 14 | 1 << 15  # and truncate, ioctl on devices
+RIGHTS_OF_ABI = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
+"""File rights that each version of the interface added up to."""
+TCP_ABI, SCOPES_ABI = 4, 6
+BIND_AND_CONNECT, ABSTRACT_SOCKETS_AND_SIGNALS = 3, 3
+READ = EXECUTE | READ_FILE | READ_DIR
+
+
+def landlock_abi() -> int:
+    """Version of the kernel's Landlock, 0 where there is none."""
+    return max(0, int(ctypes.CDLL(None).syscall(CREATE_RULESET, None, 0, VERSION_ONLY)))
+
+
+def restrict_files(listed: Sequence[str], read: Sequence[str], write: Sequence[str]) -> None:
+    """Put every file out of reach but those at and below the given paths.
+
+    Args:
+        listed: folders whose names may be seen.
+        read: what may be read and executed.
+        write: what may be changed, too.
+
+    Raises:
+        OSError: the kernel has no Landlock.
+    """
+    abi = landlock_abi()
+    handled = max((rights for least, rights in RIGHTS_OF_ABI.items() if least <= abi), default=0)
+    fields = [handled]
+    if abi >= TCP_ABI:
+        fields.append(BIND_AND_CONNECT)
+    if abi >= SCOPES_ABI:
+        fields.append(ABSTRACT_SOCKETS_AND_SIGNALS)
+    attributes = struct.pack(f"<{len(fields)}Q", *fields)
+    ruleset = _call(CREATE_RULESET, attributes, len(attributes), 0)
+    for paths, rights in ((listed, READ_DIR), (read, READ), (write, handled)):
+        for path in paths:
+            descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            allowed = rights & handled & (-1 if os.path.isdir(path) else FILE_RIGHTS)
+            _call(ADD_RULE, ruleset, PATH_BENEATH, struct.pack("<Qi", allowed, descriptor), 0)
+            os.close(descriptor)
+    _call(RESTRICT_SELF, ruleset, 0)
+    os.close(ruleset)
+
+
+# ---- Both ----------------------------------------------------------------------------------------
+
+SET_NO_NEW_PRIVS, SET_SECCOMP, DROP_BOUND, FILTER_MODE = 38, 22, 24, 2
+CLEAR_AMBIENT = (47, 4)
+CAPABILITIES_END, CAPABILITY_VERSION, CAPSET = 64, 0x20080522, {"x86_64": 126, "aarch64": 91}
+
+
+def _call(number: int, *arguments: object) -> int:
+    library = ctypes.CDLL(None, use_errno=True)
+    result = int(library.syscall(number, *arguments))
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+def _prctl(*arguments: object) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(*arguments):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def restrict_calls(steps: bytes) -> None:
+    """Install a seccomp filter in this process and all that it will start, for good.
+
+    Raises:
+        OSError: the kernel or the architecture has none.
+    """
+
+    class Program(ctypes.Structure):
+        _fields_ = (("length", ctypes.c_ushort), ("steps", ctypes.c_char_p))
+
+    _prctl(SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    _prctl(SET_SECCOMP, FILTER_MODE, ctypes.byref(Program(len(steps) // 8, steps)), 0, 0)
+
+
+def drop_capabilities() -> None:
+    """Keep none of root's powers, and gain none by exec."""
+    for capability in range(CAPABILITIES_END):
+        ctypes.CDLL(None).prctl(DROP_BOUND, capability, 0, 0, 0)  # fails past the last one
+    _prctl(*CLEAR_AMBIENT, 0, 0, 0)
+    header = struct.pack("<Ii", CAPABILITY_VERSION, 0)
+    _call(CAPSET[platform.machine()], header, bytes(24))
+
+
+def enclose(spec: Spec) -> None:
+    """Give it all up, the most powerful things last.
+
+    Raises:
+        OSError: something cannot be given up here; nothing may run then.
+    """
+    _prctl(SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if spec.drop:
+        drop_capabilities()
+    if spec.landlock is not None:
+        restrict_files(*spec.landlock)
+    restrict_calls(attack_filter(spec, platform.machine()))
+
+
+def keep_children_metered() -> None:
+    """Let nobody below hide the CPU time of children (Linux)."""
+    if sys.platform == "linux":
+        restrict_calls(children_filter(platform.machine()))
+
+
+def main(text: str, separator: str, *argv: str) -> NoReturn:
+    assert separator == "--"  # noqa: S101 - we wrote it
+    enclose(Spec(**json.loads(text)))
+    os.execv(argv[0], argv)  # noqa: S606
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
