@@ -147,6 +147,10 @@ def _bound(node: ast.stmt) -> Iterator[str]:
         elif isinstance(part, ast.alias):
             yield part.asname or part.name.partition(".")[0]
         else:
+            if isinstance(part, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and part.name:
+                yield part.name
+            elif isinstance(part, ast.MatchMapping) and part.rest:
+                yield part.rest
             waiting += ast.iter_child_nodes(part)
 
 
@@ -194,6 +198,14 @@ def is_number(value: object) -> TypeGuard[Number]:
     if type(value) is int:
         return abs(value) <= INTEGER_MAX
     return type(value) is float and math.isfinite(value)
+
+
+def shown(value: object) -> str:
+    """Whatever was given as a value, for a message: at most 80 ASCII characters."""
+    try:
+        return ascii(value)[:80]
+    except (ValueError, RecursionError):  # too many digits, nested too deeply
+        return f"{type(value).__name__} too long to show"
 
 
 def _offsets(node: ast.expr, source: str, starts: Sequence[int]) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
-from skep.constants import Outline, is_number, outline
+from skep.constants import Outline, is_number, outline, shown
 from skep.errors import PatchError
 from skep.fingerprint import digest, fingerprint
 from skep.records import Edit, Hunk, SetConstant
@@ -114,7 +114,7 @@ def _check_value(edit: SetConstant) -> None:
     items = edit.value if isinstance(edit.value, tuple) else (edit.value,)
     if not items or not all(is_number(item) for item in items):
         raise PatchError(
-            f"{edit.name!a} is set to {ascii(edit.value)[:80]}",
+            f"{edit.name!a} is set to {shown(edit.value)}",
             "Only finite numbers of at most 64 bits, and tuples of them, can be set.",
         )
 

@@ -22,12 +22,14 @@ FORBIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # controls but tab and line feed; CR, FF, VT, next line
     "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u3164\uffa0"  # invisible
     "\u200b-\u200f\u2028-\u202e\u2060-\u206f"  # zero width, separators, writing direction
-    "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"  # surrogates, BOM, tags
+    "\ud800-\udfff\ufeff\ufff0-\ufffb"  # surrogates, BOM, annotations
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"  # formats of shorthand and of music
+    "\U000e0000-\U000e00ff\U000e01f0-\U000e0fff]"  # tags, and what else is ignorable by default
 )
 CODING_COOKIE = re.compile(r"[ \t\f]*#.*?coding[:=]", re.ASCII)
 F_STRING = re.compile("[A-Za-z]*[Ff]")
 WORD = re.compile("[A-Za-z0-9_\x80-\U0010ffff]+")
-VARIATION_SELECTOR = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+VARIATION_SELECTOR = re.compile("[\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 
 
 def check_source(text: str) -> None:

@@ -239,6 +239,8 @@ def restrict_files(listed: Sequence[str], read: Sequence[str], write: Sequence[s
 
 # ---- Both ----------------------------------------------------------------------------------------
 
+CONTROL, DESCRIPTORS_END = 3, 4096
+"""The one descriptor that a program is given besides its standard three; where to stop looking."""
 SET_NO_NEW_PRIVS, SET_SECCOMP, DROP_BOUND, FILTER_MODE = 38, 22, 24, 2
 CLEAR_AMBIENT = (47, 4)
 CAPABILITIES_END, CAPABILITY_VERSION, CAPSET = 64, 0x20080522, {"x86_64": 126, "aarch64": 91}
@@ -304,6 +306,7 @@ def keep_children_metered() -> None:
 
 def main(text: str, separator: str, *argv: str) -> NoReturn:
     assert separator == "--"  # noqa: S101 - we wrote it
+    os.closerange(CONTROL + 1, DESCRIPTORS_END)  # whatever leaked
     enclose(Spec(**json.loads(text)))
     os.execv(argv[0], argv)  # noqa: S606
 

@@ -29,9 +29,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NoReturn
 
-# The package, without the folder above it, which may be out of reach.
-sys.modules["trainer"] = ModuleType("trainer")
-sys.modules["trainer"].__path__ = [str(Path(__file__).resolve().parent)]
+if __name__ == "__main__":  # the package, without the folder above it, which is out of reach
+    sys.modules["trainer"] = ModuleType("trainer")
+    sys.modules["trainer"].__path__ = [str(Path(__file__).resolve().parent)]
 
 from trainer import enclose, frames, processes  # noqa: E402
 

@@ -5,14 +5,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
-import skep
 from skep.errors import SandboxError
 from trainer import sandbox
 from trainer.enclose import landlock_abi
@@ -72,29 +70,12 @@ def test_the_self_test_notices_a_leak(leak: Leaky, what: str) -> None:
         leak.probe()
 
 
-@pytest.fixture
-def readable() -> Iterator[Path]:
-    """A copy of the sandbox code that every user of this machine can import."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        for package in (skep, msgspec, sandbox):
-            source = Path(str(package.__file__)).parent
-            target = folder / Path(*package.__name__.split("."))
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(sandbox.ENCLOSE, folder / "trainer")
-        yield folder
-
-
 @needs_bwrap
 @needs_root
-def test_an_ordinary_user_gets_a_sandbox_as_strong(readable: Path) -> None:
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    python = shutil.which(f"python{version}", path="/usr/bin:/usr/local/bin")
-    if python is None:
-        pytest.skip("no Python here that another user may run")
+def test_an_ordinary_user_gets_a_sandbox_as_strong(everybodys: tuple[Path, str]) -> None:
+    folder, python = everybodys
     probe = (
-        f"import sys; sys.path.insert(0, {str(readable)!r}); "
+        f"import sys; sys.path.insert(0, {str(folder)!r}); "
         "from trainer.sandbox import choose; print(choose()[1])"
     )
     user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
