@@ -16,8 +16,10 @@ import msgspec
 from msgspec import Meta, Struct
 
 from skep.errors import ConfigError
+from trainer.policy import OWN_FLAG, STRANGERS_FLAG
 
 CONFIG_NAME = "config.toml"
+FLAGS_ONLY = "Remove it; it is taken from the command line of each start alone."
 DEVICE = r"^(auto|cpu|mps|cuda(:[0-9]{1,2})?)$"
 YEAR_MINUTES = 366 * 24 * 60
 MONTH_SECONDS = 30 * 24 * 3600
@@ -73,6 +75,7 @@ def load(home: Path, flags: Mapping[str, Any] | None = None) -> Settings:
     Raises:
         ConfigError: the file is no TOML, a key is unknown or a value out of its range.
     """
+    _refuse_consent()
     given = {key: value for key, value in (flags or {}).items() if value is not None}
     for key, value in given.items():
         _convert(home, {key: value}, f"--{key} {value}")
@@ -90,6 +93,8 @@ def _from_file(home: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ConfigError(f"{path} is not valid TOML ({error})", "Mend that line.") from error
     for key in found:
+        if f"--{key.replace('_', '-')}" in (OWN_FLAG, STRANGERS_FLAG):
+            raise ConfigError(f"{path}: `{key}` is no setting", FLAGS_ONLY)
         if key not in KEYS:
             near = difflib.get_close_matches(key, KEYS, n=1)
             known = f"Did you mean `{near[0]}`?" if near else f"Known keys: {', '.join(KEYS)}."
@@ -100,6 +105,14 @@ def _from_file(home: Path) -> dict[str, Any]:
     if "/" in found.get("task", ""):
         found["task"] = str(_beside(home, found["task"]))
     return found
+
+
+def _refuse_consent() -> None:
+    """What a user answers for is said anew at every start, or somebody else could say it."""
+    for flag in (OWN_FLAG, STRANGERS_FLAG):
+        name = f"SKEP_{flag.strip('-').upper().replace('-', '_')}"
+        if name in os.environ:
+            raise ConfigError(f"{name} is set, but {flag} is no setting", FLAGS_ONLY)
 
 
 def _beside(home: Path, path: str) -> Path:

@@ -8,7 +8,7 @@ import os
 import platform
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
@@ -24,7 +24,9 @@ from gossip.view import LedgerView
 from gossip.wire import split_frames
 from node.config import load
 from node.home import FREE_MIN_BYTES, Home, free_bytes, known_tasks
-from skep.errors import SkepError
+from skep.errors import SandboxError, SkepError
+from trainer.sandbox import Guarantees, choose
+from trainer.sandbox.probing import Tried, try_all
 
 TORCH_VERSION = "2.13.0"
 """The build that every node of a swarm should run; see pyproject.toml."""
@@ -52,14 +54,22 @@ class Check(Struct, frozen=True):
     fix: str = ""
 
 
-def examine(root: Path) -> list[Check]:
-    """All checks, machine first.
+def examine(root: Path) -> tuple[list[Check], list[Tried]]:
+    """All checks, machine first, and every attempt to get out of the sandbox.
 
     Args:
         root: the home folder; it need not exist.
     """
-    machine = [_python(), _torch(), _sandbox(), _cores(), _memory(), _gpu()]
-    return [*machine, _disk(root), _config(root), *_home(root)]
+    backend, guarantees = choose()
+    tried: list[Tried] | str
+    try:
+        tried = try_all(backend)
+    except SandboxError as error:
+        tried = error.what
+    machine = [_python(), _torch(), _sandbox(guarantees), _escapes(guarantees, tried)]
+    machine += [_cores(), _memory(), _gpu()]
+    checks = [*machine, _disk(root), _config(root), *_home(root)]
+    return checks, [] if isinstance(tried, str) else tried
 
 
 def _python() -> Check:
@@ -81,23 +91,27 @@ def _torch() -> Check:
     return Check("torch", "warn", found, fix)
 
 
-def _sandbox() -> Check:
-    from trainer.sandbox import choose
-
-    _, found = choose()
+def _sandbox(found: Guarantees) -> Check:
     if found.strength == "strong":
         kept = "no files, network, processes, environment or privileges of yours inside"
-        return Check("sandbox", "ok", f"{found.backend}: {kept}" + _clause(found.note))
-    return Check(
-        "sandbox",
-        "warn",
-        (found.note or f"{found.backend} is not strong") + "; programs run in your own name",
-        "On Linux install bubblewrap: apt install bubblewrap",
-    )
+        return Check("sandbox", "ok", f"{found.backend}: {kept}")
+    install = "On Linux install bubblewrap: apt install bubblewrap"
+    if found.strength == "reduced":
+        return Check("sandbox", "warn", f"{found.backend}, {found.note}", install)
+    finding = f"{found.note}; only numbers of tasks that ship with Skep may be tried"
+    return Check("sandbox", "warn", finding, install)
 
 
-def _clause(note: str) -> str:
-    return f"; {note}" if note else ""
+def _escapes(found: Guarantees, tried: Sequence[Tried] | str) -> Check:
+    if isinstance(tried, str):
+        return Check("escapes", "bad", tried, "Report it: see SECURITY.md")
+    out = [attempt.name for attempt in tried if attempt.open]
+    finding = f"{len(tried) - len(out)} of {len(tried)} attempts to get out failed"
+    if not out:
+        return Check("escapes", "ok", finding)
+    if found.strength == "none":
+        return Check("escapes", "warn", f"{finding}: there is no sandbox")
+    return Check("escapes", "bad", f"{finding}; open: {', '.join(out)}", "See docs/security.md")
 
 
 def _cores() -> Check:

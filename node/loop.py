@@ -15,7 +15,7 @@ import trio
 
 from gossip.jobs import Job
 from gossip.ledger import Ledger
-from node.experiment import Bench, Scoring, measure, train
+from node.experiment import Bench, Scoring, code_of, measure, train
 from node.notebook import Notebook
 from node.plan import Flight, Repeat, Stop, Wait, next_action
 from skep.errors import SkepError, TrainerFault
@@ -23,7 +23,7 @@ from skep.events import Best, Event, Finished, Judged, Progressed, Said, Started
 from skep.evidence import Candidate, Research
 from skep.evidence.research import SETTLED, Stage
 from skep.patch import fingerprint
-from skep.ports import Outcome, Progress, Proposal, Strategy
+from skep.ports import Outcome, Progress, Proposal, Strategy, View
 from skep.records import Run
 
 BASELINE_FAILURES_MAX = 3
@@ -227,9 +227,16 @@ class Researcher:
                 if not strategy.ready(view):
                     continue
                 proposal = await strategy.propose(view)
-                if proposal and fingerprint(proposal.source) not in view.fingerprints:
+                if proposal and self._may_try(proposal, view):
                     return proposal
         return None
+
+    def _may_try(self, proposal: Proposal, view: View) -> bool:
+        """Whether it is new and its code may run on this machine."""
+        if fingerprint(proposal.source) in view.fingerprints:
+            return False
+        code = code_of(self._bench.task, proposal.source)
+        return self._bench.executor.refusal(code) is None
 
     def _out_of_ideas(self) -> Stop:
         self._emit(Said("nothing is left to try: no strategy has a proposal for this program"))

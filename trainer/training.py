@@ -11,6 +11,7 @@ from typing import Any, Literal
 import trio
 
 from skep.ports import Order, Outcome, Progress
+from trainer.checkpoint import CHECKPOINT_MAX_BYTES
 from trainer.log import Log
 from trainer.messages import Begun, Garbled, Report, Step
 from trainer.meter import Bias, Ended, Limits, Meter
@@ -21,7 +22,6 @@ from trainer.task import Task
 
 CHECKPOINT = "checkpoint.safetensors"
 TRAINING_DATA = "train.bin"
-CHECKPOINT_MAX_BYTES = 1 << 30
 PROCESSES_MAX = 256
 PATIENCE_S, PATIENCE = 0.6, 0.06
 """Seconds, or the part of the budget, after which calibration makes do with the steps it has."""

@@ -33,7 +33,7 @@ if __name__ == "__main__":  # the package, without the folder above it, which is
     sys.modules["trainer"] = ModuleType("trainer")
     sys.modules["trainer"].__path__ = [str(Path(__file__).resolve().parent)]
 
-from trainer import enclose, frames, processes  # noqa: E402
+from trainer import enclose, frames, processes
 
 if TYPE_CHECKING:
     from trainer.probe import Probe

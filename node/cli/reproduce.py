@@ -23,10 +23,10 @@ from skep.errors import ConfigError
 from skep.ports import Draw, Order, Outcome, Subject, TaskFacts
 from skep.records import MICRO, PINNED_DRAW, Run
 from skep.tier import platform_id
+from trainer.policy import Consent
 
 if TYPE_CHECKING:
     from node.app import Node
-    from trainer.policy import Consent
 
 EXIT_DIFFERENT = 1
 
@@ -192,7 +192,7 @@ async def _score(node: "Node", source: str, outcome: Outcome) -> float | None:
     if outcome.checkpoint is None:
         return None
     subject = Subject(source, outcome.checkpoint)
-    (scored,) = await node.executor.score(0, [subject], [Draw(PINNED_DRAW)])
+    (scored,) = await node.executor.score(0, [subject], [Draw(PINNED_DRAW)], probe=True)
     return None if scored.fault else scored.micro[0] / MICRO
 
 

@@ -102,7 +102,8 @@ class Laboratory:
         if outcome.status != "done" or outcome.checkpoint is None:
             return None, outcome.status, outcome.steps
         subject = Subject(source, outcome.checkpoint)
-        (scored,) = await self.executor.score(slot, [subject], [Draw(draw) for draw in draws])
+        texts = [Draw(draw) for draw in draws]
+        (scored,) = await self.executor.score(slot, [subject], texts, probe=True)
         if scored.fault:
             return None, scored.fault, outcome.steps
         return [micro / MICRO for micro in scored.micro], "done", outcome.steps

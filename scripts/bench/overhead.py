@@ -73,10 +73,10 @@ async def experiment(
         raise SystemExit(f"the seed program ended as {outcome.status}: {outcome.reason}")
     subject = Subject(order.source, outcome.checkpoint)
     fresh = Draw(1000 + seed)
-    [scored] = await executor.score(slot, [subject], [Draw(PINNED_DRAW), fresh])
+    [scored] = await executor.score(slot, [subject], [Draw(PINNED_DRAW), fresh], probe=True)
     own = trio.current_time()
     parents.append(subject)
-    await executor.score(slot, (parents * PARENTS)[:PARENTS], [fresh])
+    await executor.score(slot, (parents * PARENTS)[:PARENTS], [fresh], probe=False)
     return Row(
         start=marks.get("calibrating", marks["training"]) - began,
         calibrate=marks["training"] - marks.get("calibrating", marks["training"]),

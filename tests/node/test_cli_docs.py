@@ -13,6 +13,7 @@ from node.config import KEYS
 from node.doctor import Check
 from node.export.documents import COLUMNS
 from skep.records import Environment
+from trainer.policy import OWN_FLAG, STRANGERS_FLAG
 
 DOC = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
 SECTIONS = {
@@ -70,7 +71,9 @@ def test_every_key_of_an_experiment_is_documented() -> None:
 
 
 def test_every_setting_is_an_option_of_join_and_the_other_way_round() -> None:
-    assert {f"--{key}" for key in KEYS} == options(COMMANDS["join"]) - {"--no-solo"}
+    answered_for = {OWN_FLAG, STRANGERS_FLAG}  # on the command line of each start
+    once = options(COMMANDS["join"]) - {"--no-solo"} - answered_for
+    assert {f"--{key}" for key in KEYS} == once
 
 
 def test_keys_of_machine_and_checks_are_documented() -> None:

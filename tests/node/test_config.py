@@ -86,3 +86,21 @@ def test_the_home_is_what_the_environment_says_else_the_platforms(
     monkeypatch.chdir(tmp_path)
     assert home_folder({"SKEP_HOME": "here"}) == tmp_path / "here"
     assert home_folder({"SKEP_HOME": ""}).name == "skep"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["unsandboxed-own-code = true", "run_strangers_code_without_a_sandbox = 'I-ACCEPT'"],
+)
+def test_nobody_answers_for_code_by_a_file(tmp_path: Path, line: str) -> None:
+    (tmp_path / "config.toml").write_text(line)
+    with pytest.raises(ConfigError, match=r"is no setting.*command line of each start alone"):
+        load(tmp_path)
+
+
+def test_nobody_answers_for_code_by_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKEP_RUN_STRANGERS_CODE_WITHOUT_A_SANDBOX", "I-ACCEPT")
+    with pytest.raises(ConfigError, match="is set, but --run-strangers-code"):
+        load(tmp_path)

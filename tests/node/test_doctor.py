@@ -1,6 +1,7 @@
 """`skep doctor`: what is wrong is found, what is right is left alone, nothing is changed."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ from node.cli import main
 from node.doctor import Check, examine
 from node.home import Home
 from tests.node.recorded import small_search
+from trainer.sandbox import Guarantees
+from trainer.sandbox.probing import Tried
+
+STRONG = Guarantees("bwrap", True, True, True, True, True, True)
 
 
 @pytest.fixture
@@ -21,12 +26,12 @@ def home(tmp_path: Path) -> Home:
 
 
 def check(name: str, root: Path) -> Check:
-    (found,) = (one for one in examine(root) if one.name == name)
+    (found,) = (one for one in examine(root)[0] if one.name == name)
     return found
 
 
 def test_a_home_in_order_reads_back_whole(home: Home) -> None:
-    states = {one.name: one.state for one in examine(home.root)}
+    states = {one.name: one.state for one in examine(home.root)[0]}
     assert {states[name] for name in ("config", "home", "key", "database", "feed")} == {"ok"}
     assert check("database", home.root).finding == "8 runs of 5 programs read back"
     assert check("feed", home.root).finding.startswith("8 records, ")
@@ -35,7 +40,7 @@ def test_a_home_in_order_reads_back_whole(home: Home) -> None:
 
 def test_a_home_that_is_not_there_is_fine_and_is_not_made(tmp_path: Path) -> None:
     root = tmp_path / "nowhere"
-    found = examine(root)
+    found, _ = examine(root)
     assert found[-1] == Check("home", "ok", f"{root} is made by the first `skep join`")
     assert not root.exists()
 
@@ -93,9 +98,46 @@ def test_the_command_prints_every_check_and_its_code_says_whether_a_node_would_r
 ) -> None:
     monkeypatch.setenv("SKEP_HOME", str(home.root))
     assert main(["doctor"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    lines, attempts = capsys.readouterr().out.split("\n\n")
     assert main(["doctor", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [line.split()[:2] for line in lines] == [[one["state"], one["name"]] for one in found]
+    names = [[one["state"], one["name"]] for one in found["checks"]]
+    assert [line.split()[:2] for line in lines.splitlines()] == names
+    assert len(attempts.splitlines()) == len(found["escape_attempts"]) + 1
     home.identity.chmod(0o644)
     assert main(["doctor"]) == 1
+
+
+def test_a_bundle_tells_everything_but_secrets(
+    home: Home,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("SKEP_HOME", str(home.root))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (home.root / "config.toml").write_text("jobs = 1")
+    path = tmp_path / "bundle.zip"
+    assert main(["doctor", "--bundle", str(path)]) == 0
+    with zipfile.ZipFile(path) as bundle:
+        texts = {name: bundle.read(name).decode() for name in bundle.namelist()}
+    assert json.loads(texts["checks.json"])[0]["name"] == "python"
+    assert len(json.loads(texts["escape-attempts.json"])) >= 40
+    assert "torch" in json.loads(texts["versions.json"])
+    assert texts["config.toml"] == "jobs = 1"
+    whole = "".join(texts.values())
+    assert str(tmp_path) not in whole
+    assert home.identity.read_bytes().hex() not in whole
+    assert home.identity.read_text(errors="replace").strip() not in whole
+    capsys.readouterr()
+    assert main(["doctor", "--bundle", str(path)]) == 1
+    assert "cannot be written (File exists)" in capsys.readouterr().err
+
+
+def test_an_open_way_out_is_bad(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    leak = [Tried("read an ssh key", True, "b'key'"), Tried("trace another process", False, "no")]
+    monkeypatch.setattr("node.doctor.try_all", lambda backend: leak)
+    monkeypatch.setattr("node.doctor.choose", lambda: (None, STRONG))
+    found = check("escapes", home.root)
+    assert found.state == "bad"
+    assert found.finding == "1 of 2 attempts to get out failed; open: read an ssh key"

@@ -17,9 +17,9 @@ from msgspec.structs import replace
 from gossip.ledger import Ledger
 from node.experiment import Bench
 from node.loop import Researcher
-from skep.errors import SkepError, TrainerFault
+from skep.errors import SandboxError, SkepError, TrainerFault
 from skep.events import Event, Judged, Started
-from skep.ports import Draw, Order, Outcome, Progress, Scored, Subject
+from skep.ports import Code, Draw, Order, Outcome, Progress, Scored, Subject
 from skep.records import Status, program_id
 from strategies.tune import Tune
 from tests.factories import CPU
@@ -49,6 +49,9 @@ class FakeExecutor:
         self.orders = 0
         self.scored: list[tuple[Path, int]] = []
 
+    def refusal(self, code: Code) -> SandboxError | None:
+        return None
+
     async def pause(self) -> None: ...
 
     async def resume(self) -> None: ...
@@ -71,7 +74,7 @@ class FakeExecutor:
         return Outcome(status=status, reason=status, steps=9, checkpoint=checkpoint)
 
     async def score(
-        self, slot: int, subjects: Sequence[Subject], draws: Sequence[Draw]
+        self, slot: int, subjects: Sequence[Subject], draws: Sequence[Draw], *, probe: bool
     ) -> list[Scored]:
         await trio.sleep(1)
         self.scored += [(one.checkpoint, draw.seed) for one in subjects for draw in draws]

@@ -82,15 +82,15 @@ def program(train: str, top: str = "") -> str:
     return f"{honest}\n{dedent(top)}\ndef train(run):\n{body}"
 
 
-def make_task(folder: Path) -> Task:
-    """The small task, its data made."""
+def make_task(folder: Path, prepare: str = PREPARE) -> Task:
+    """The small task, or one with other data; the data are made."""
     pack = folder / "small"
     pack.mkdir()
-    for name, text in (("task.toml", TASK), ("prepare.py", PREPARE), ("train.py", PROGRAM)):
+    for name, text in (("task.toml", TASK), ("prepare.py", prepare), ("train.py", PROGRAM)):
         (pack / name).write_text(text)
     task = load(str(pack), home=folder)
     names: dict[str, object] = {}
-    exec(PREPARE, names)  # noqa: S102 - the text above
+    exec(prepare, names)  # noqa: S102 - the text above
     names["prepare"](task.data, print)  # type: ignore[operator]
     return task
 
@@ -177,7 +177,8 @@ class Bench:
         order = self.order(source, seed=seed, steps=steps)
         return self.call(lambda: self.executor.train(0, order, report))
 
-    def score(self, source: str, checkpoint: Path, *draws: Draw) -> Scored:
+    def score(self, source: str, checkpoint: Path, *draws: Draw, probe: bool = True) -> Scored:
         """Score one model."""
         subjects = [Subject(source, checkpoint)]
-        return self.call(lambda: self.executor.score(0, subjects, draws or [Draw(0)]))[0]
+        texts = draws or [Draw(0)]
+        return self.call(lambda: self.executor.score(0, subjects, texts, probe=probe))[0]
