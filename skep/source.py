@@ -106,7 +106,8 @@ def parse(source: str) -> ast.Module:
     except SyntaxError as error:
         raise PatchError(f"line {error.lineno} is not Python: {error.msg}") from None
     except (ValueError, RecursionError, MemoryError) as error:
-        raise PatchError(f"the program cannot be parsed: {error}") from None
+        why = str(error) or "it is nested too deeply"  # the parser's MemoryError says nothing
+        raise PatchError(f"the program cannot be parsed: {why}") from None
 
 
 def lines(text: str) -> list[str]:

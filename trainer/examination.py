@@ -6,7 +6,8 @@ are found here. Runs no program and decides about none.
 
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,6 +81,24 @@ class Examiner:
         self._lock = trio.Lock()
         self._running: Running | None = None
 
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, launcher: Launcher, knob_program: str, knobs: Mapping[str, Knob]
+    ) -> AsyncIterator["Examiner"]:
+        """An examiner; leaving the block ends its child.
+
+        Args:
+            launcher: starts the child; must outlive the block.
+            knob_program: the task's own program, and
+            knobs: its table of knobs; both as in `TaskFacts`.
+        """
+        examiner = cls(launcher, knob_program, knobs)
+        try:
+            yield examiner
+        finally:
+            await examiner._kill()
+
     async def examine(
         self, parent: str, edits: Sequence[Edit], program: bytes
     ) -> Examined | Refusal:
@@ -105,15 +124,6 @@ class Examiner:
         numbers = numbers_of(self._knob_program, self._knobs, answer.source)
         return Examined(answer.source, bytes.fromhex(answer.fingerprint), numbers)
 
-    async def kill(self) -> None:
-        """Kill the child; the next request starts another."""
-        running, self._running = self._running, None
-        if running is not None:
-            running.channel.close()
-            with trio.move_on_after(STOP_S) as scope:
-                scope.shield = True
-                await running.child.kill()
-
     async def _ask(self, request: frames.Message) -> Answer | None:
         """A child's answer; None where a new child died of it, hung or lied."""
         running = self._running or await self._start()
@@ -127,7 +137,7 @@ class Examiner:
             answer = None
         finally:
             if answer is None or running.requests + 1 >= REQUESTS_MAX:
-                await self.kill()
+                await self._kill()
         if answer is None and running.requests:  # what it had seen before must not decide
             return await self._ask(request)
         if answer is None and running.child.status is None:
@@ -150,10 +160,19 @@ class Examiner:
                 ready = await running.channel.receive()
         finally:
             if ready is None:
-                await self.kill()
+                await self._kill()
         if ready is None:
             raise TrainerFault(f"an examiner did not start: {child.log.tail}")
         return running
+
+    async def _kill(self) -> None:
+        """Kill the child; the next request starts another."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.channel.close()
+            with trio.move_on_after(STOP_S) as scope:
+                scope.shield = True
+                await running.child.kill()
 
 
 def _request(parent: str, edits: Sequence[Edit], program: bytes) -> frames.Message | Refusal:
@@ -165,7 +184,7 @@ def _request(parent: str, edits: Sequence[Edit], program: bytes) -> frames.Messa
         request = {"parent": parent, "edits": plain, "program": program.hex()}
         frames.pack(request)
     except (TypeError, ValueError, OverflowError, RecursionError):
-        return Refusal("the edits cannot be written down: lone surrogates, no edits, or too large")
+        return Refusal("the edits cannot be put into a message")
     return request
 
 

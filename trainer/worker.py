@@ -41,10 +41,13 @@ if TYPE_CHECKING:
 CONTROL = 3
 WATCH_S = 0.1
 """How often memory and CPU of a phase are looked at: 0.2 % of a core, and ~0.5 GB of headroom."""
+HONEST_PROCESSES = 16
+"""For so few, memory that they share is told apart; for more it would take too long."""
 _IPC_RMID = 0
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
-SCRATCH_BYTES, LOOK_S = 256 << 20, 0.5
-"""What a scratch folder may hold that is no mount of limited size, and how often that is seen."""
+SCRATCH_BYTES, LOOK_S = 512 << 20, 0.5
+"""What a scratch folder may hold, and how often that is looked at. Mounts of limited size are full
+at half of it, but nothing else limits how many empty files they hold, which is kernel memory."""
 REAP_S = 3.0
 """How long killed processes may take to go (they may hang in a driver) before we give up."""
 
@@ -63,7 +66,6 @@ class Worker:
             end.setblocking(False)
         signal.set_wakeup_fd(self.wake.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        self.unbounded = [folder for folder in scratch if folder not in self.mounted]
         self.next_look = 0.0
         self.cpu = 0.0
         self.peak = 0
@@ -158,6 +160,8 @@ class Worker:
     def _enforce(self, limits: frames.Message, start: float) -> None:
         running = processes.descendants(os.getpid())
         rss = sum(process.rss for process in running)
+        if limits["memory"] and rss > limits["memory"] and len(running) <= HONEST_PROCESSES:
+            rss = sum(processes.memory(process) for process in running)
         self.peak = max(self.peak, rss)
         if limits["processes"] and len(running) > limits["processes"]:
             self._stop("processes")  # where several share a user, the kernel's limit is no help
@@ -169,7 +173,7 @@ class Worker:
             self._stop("wall")
         elif time.monotonic() > self.next_look:
             self.next_look = time.monotonic() + LOOK_S
-            if any(usage(folder) > SCRATCH_BYTES for folder in self.unbounded):
+            if any(usage(folder) > SCRATCH_BYTES for folder in self.scratch):
                 self._stop("folder")
 
     def _stop(self, why: str) -> None:

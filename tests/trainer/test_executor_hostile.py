@@ -49,15 +49,26 @@ FAILURES = {
         "crash",
         "No space left on device",
     ),
+    "makes files without end": (
+        "os.chdir('/tmp')\nfor n in range(10**8): os.close(os.open(str(n), os.O_CREAT))",
+        ("killed", "timeout"),
+        "than",
+    ),
     "forks without end": (
         "while True:\n    try: os.fork()\n    except OSError: pass",
-        ("oom", "timeout"),
+        ("oom", "killed", "timeout"),
         "than it may",
     ),
 }
 
 HARMLESS = {
     "prints 50 MB": "for _ in range(50): print('x' * 2**20)\nreturn honest(run)",
+    "ignores every signal it can": (
+        "for n in range(1, 65):\n"
+        "    try: signal.signal(n, signal.SIG_IGN)\n    except (OSError, ValueError): pass\n"
+        "if os.fork() == 0: time.sleep(1000)\n"
+        "return honest(run)"
+    ),
     "kills its parent": (
         "for number in (signal.SIGKILL, signal.SIGINT, signal.SIGSTOP, signal.SIGTERM):\n"
         "    os.kill(os.getppid(), number)\n"
