@@ -37,17 +37,22 @@ class Channel:
             raise TrainerFault(f"a helper process is gone ({error})") from None
 
     async def receive(self) -> frames.Message | None:
-        """The next message; None when the other end has closed or died. Safe to cancel."""
-        size = frames.HEADER.size
+        """The next message; None when the other end has closed, died or talks nonsense.
+
+        Safe to cancel.
+        """
+        start = frames.HEADER.size
         try:
-            await self._fill(size)
-            size += frames.HEADER.unpack_from(self._buffer)[0]
-            await self._fill(size)
-        except OSError:
+            await self._fill(start)
+            (length,) = frames.HEADER.unpack_from(self._buffer)
+            if length > frames.MAX_BYTES:
+                return None
+            await self._fill(start + length)
+            message: frames.Message = json.loads(self._buffer[start : start + length])
+        except (OSError, ValueError, RecursionError):
             return None
-        message: frames.Message = json.loads(self._buffer[frames.HEADER.size : size])
-        del self._buffer[:size]
-        return message
+        del self._buffer[: start + length]
+        return message if isinstance(message, dict) else None
 
     async def _fill(self, size: int) -> None:
         """Have at least so many bytes in the buffer."""
