@@ -156,7 +156,7 @@ async def measure(
         assert outcome.checkpoint is not None  # noqa: S101 - the executor's contract
         own = Subject(source, outcome.checkpoint)
         draws = (Draw(PINNED_DRAW), *scoring.draws)
-        (result,) = await bench.executor.score(slot, [own], draws)
+        (result,) = await bench.executor.score(slot, [own], draws, probe=True)
         if result.fault:
             status, reason = _fault_status(result.fault), result.fault
         elif not all(0 < micro <= HARNESS_MICRO_MAX for micro in result.micro):
@@ -195,7 +195,8 @@ async def _rescore(bench: Bench, slot: int, scoring: Scoring) -> tuple[Rescore, 
         return ()
     draw = scoring.draws[-1]
     subjects = [Subject(parent.source, parent.checkpoint) for parent in scoring.parents]
-    results = await bench.executor.score(slot, subjects, [draw])
+    # They were probed when they were candidates.
+    results = await bench.executor.score(slot, subjects, [draw], probe=False)
     return tuple(
         Rescore(parent.run, draw.seed, draw.split, result.micro[0])
         for parent, result in zip(scoring.parents, results, strict=True)

@@ -261,9 +261,16 @@ class Executor(Protocol):
         ...
 
     async def score(
-        self, slot: int, subjects: Sequence[Subject], draws: Sequence[Draw]
+        self, slot: int, subjects: Sequence[Subject], draws: Sequence[Draw], *, probe: bool
     ) -> list[Scored]:
         """Score each subject on each draw with the trusted scorer, in order.
+
+        Args:
+            slot: where.
+            subjects: the models.
+            draws: the texts.
+            probe: whether a model that uses what it predicts, or other texts, shall be a fault.
+                Finding that out takes a second process for each subject.
 
         Raises:
             TrainerFault: our own helpers failed; the order may be repeated.

@@ -50,7 +50,8 @@ X86_64 = {
     "fanotify_init": 300, "fanotify_mark": 301, "name_to_handle_at": 303, "open_by_handle_at": 304,
     "clock_adjtime": 305, "setns": 308, "process_vm_readv": 310, "process_vm_writev": 311,
     "kcmp": 312, "finit_module": 313, "memfd_create": 319, "kexec_file_load": 320, "bpf": 321,
-    "prlimit64": 302, "userfaultfd": 323,
+    "prlimit64": 302, "setpriority": 141, "sched_setscheduler": 144, "sched_setparam": 142,
+    "sched_setattr": 314, "ioprio_set": 251, "userfaultfd": 323,
 }
 AARCH64 = {
     "lookup_dcookie": 18, "ioctl": 29, "umount2": 39, "mount": 40, "pivot_root": 41, "chroot": 51,
@@ -63,7 +64,8 @@ AARCH64 = {
     "fanotify_init": 262, "fanotify_mark": 263, "name_to_handle_at": 264, "open_by_handle_at": 265,
     "clock_adjtime": 266, "setns": 268, "process_vm_readv": 270, "process_vm_writev": 271,
     "kcmp": 272, "finit_module": 273, "memfd_create": 279, "bpf": 280, "userfaultfd": 282,
-    "prlimit64": 261, "kexec_file_load": 294,
+    "prlimit64": 261, "setpriority": 140, "sched_setscheduler": 119, "sched_setparam": 118,
+    "sched_setattr": 274, "ioprio_set": 30, "kexec_file_load": 294,
 }
 EVERYWHERE = {
     "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428,
@@ -72,6 +74,12 @@ EVERYWHERE = {
     "memfd_secret": 447, "process_mrelease": 448, "statmount": 457, "listmount": 458,
 }
 """Calls that are younger than the numbers of one architecture."""
+OF_OTHERS = {
+    "prlimit64": 0, "setpriority": 1, "sched_setscheduler": 0, "sched_setparam": 0,
+    "sched_setattr": 0, "ioprio_set": 1,
+}
+"""Calls that may be made on the caller itself alone, which is process 0 in this argument: others of
+its user are the worker, whose limits and priority they could change for good."""
 # fmt: on
 
 LAST_KNOWN = 462
@@ -133,8 +141,8 @@ def attack_filter(spec: Spec, machine: str) -> bytes:
     program += _block(numbers["clone"], 0, _when(ANY_BIT, NAMESPACES, refuse(errno.EPERM)))
     stolen = [step for code in TERMINAL_INPUT for step in _when(EQUAL, code, refuse(errno.EPERM))]
     program += _block(numbers["ioctl"], 1, stolen)
-    others = [*_unless(EQUAL, 0, refuse(errno.EPERM))]  # limits of other processes, such as ours
-    program += _block(numbers["prlimit64"], 0, others)
+    for name, argument in OF_OTHERS.items():
+        program += _block(numbers[name], argument, _unless(EQUAL, 0, refuse(errno.EPERM)))
     families = [step for family in spec.sockets for step in _when(EQUAL, family, ALLOW)]
     verdict = (RETURN, 0, 0, refuse(errno.EACCES))
     program += _block(numbers["socket"], 0, [*families, verdict])

@@ -8,20 +8,29 @@ construction. It copies the logits before it looks at them, else a thread of the
 change them between the pass that normalises and the pass that picks. It never loads a candidate's
 code or checkpoint.
 
-Says {"meta": ...} when it starts; then {"draws": [[seed, split], ...], "windows", "seconds"} +
-[inputs, logits, peer] is answered by {"micro": [...]} or {"fault": ...}.
+A model that was scored can be *probed*: another process, which has seen none of it, is asked for
+some of the same windows with other tokens from a cut on and in other company. What it predicts
+before the cut must be what it predicted before, else it depends on what a language model must not
+know: the tokens to come, or other texts.
+
+Says {"meta": ...} when it starts. Then these, each with "windows", "seconds" and the descriptors
+[inputs, logits, peer], are answered by {"micro": [...]} or {"fault": ...}:
+    {"op": "score", "draws": [[seed, split], ...]}
+    {"op": "probe"}      the model that was scored last; there is no number then
 """
 
 import math
 import mmap
 import os
+import random
 import socket
 import sys
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -35,7 +44,32 @@ KEPT_DRAWS = 32
 """Tokenised draws to keep; a draw is some 600 KB and costs 15 ms to make again."""
 MICRO = 1_000_000
 
-Texts = tuple["Tensor", "Tensor", "Tensor"]
+CHANCE = random.SystemRandom()
+TRIALS, WHOLE = 80, 5
+"""Windows that are probed; of every `WHOLE` one keeps its text and only its company changes."""
+TOLERANCE = 0.05
+"""How much a prediction may change, in nats relative to 1 + its own: half precision rounds so."""
+DRIFT = 0.005
+"""By how many nats predictions may have been better than the probe's on average.
+
+It bounds what hides below `TOLERANCE`. A token of `stories` costs 2.6 nats, one sd over seeds 0.03.
+"""
+
+
+class Text(NamedTuple):
+    """A validation text: inputs and targets int64 [n, T], bytes of each target [n, T]."""
+
+    inputs: "Tensor"
+    targets: "Tensor"
+    sizes: "Tensor"
+
+
+class Scored(NamedTuple):
+    """What a model made of a text: inputs and targets int64 [n, T], their losses [n, T] in nats."""
+
+    inputs: "Tensor"
+    targets: "Tensor"
+    losses: "Tensor"
 
 
 class Refused(Exception):
@@ -48,20 +82,16 @@ class Draws:
     def __init__(self, prepare: Any, data: Path) -> None:
         self._prepare = prepare
         self._data = data
-        self._kept: OrderedDict[tuple[int, str], Texts] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, str], Text] = OrderedDict()
 
-    def text(self, seed: int, split: str) -> Texts:
-        """Inputs int64 [n, T], targets int64 [n, T], bytes of each target float64 [n, T]."""
+    def text(self, seed: int, split: str) -> Text:
+        """The text of a draw."""
         import torch
 
         key = (seed, split)
         if key not in self._kept:
-            inputs, targets, sizes = self._prepare.validation(self._data, split, seed)
-            self._kept[key] = (
-                torch.from_numpy(inputs),
-                torch.from_numpy(targets),
-                torch.from_numpy(sizes),
-            )
+            arrays = self._prepare.validation(self._data, split, seed)
+            self._kept[key] = Text(*map(torch.from_numpy, arrays))
             if len(self._kept) > KEPT_DRAWS:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
@@ -108,50 +138,156 @@ class Exchange:
         self._peer.close()
 
 
-def bits(logits: "Tensor", targets: "Tensor", counted: "Tensor") -> float:
-    """Sum of -log2 p(target) over the counted targets.
+def losses(logits: "Tensor", targets: "Tensor") -> "Tensor":
+    """-ln p(target) under the softmax of the logits, not finite where a logit of it is not.
 
     Args:
-        logits: float32 [n, vocab].
-        targets: int64 [n].
-        counted: bool [n].
+        logits: float32 [n, T, vocab].
+        targets: int64 [n, T].
+
+    Returns:
+        float32 [n, T].
+    """
+    from torch.nn.functional import cross_entropy
+
+    flat = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    return flat.view_as(targets)
+
+
+def finite_losses(logits: "Tensor", targets: "Tensor") -> "Tensor":
+    """The same.
 
     Raises:
         Refused: a logit is not finite.
     """
-    from torch.nn.functional import cross_entropy
-
-    losses = cross_entropy(logits, targets, reduction="none")
-    if not math.isfinite(float(losses.sum())) or not math.isfinite(float(logits.amin())):
+    found = losses(logits, targets)
+    if not math.isfinite(float(found.sum())) or not math.isfinite(float(logits.amin())):
         raise Refused("the model's logits are not finite")
-    return float(losses[counted].double().sum()) / math.log(2)
+    return found
 
 
-def score(exchange: Exchange, text: Texts, windows: int) -> int:
-    """Micro-bits per byte of one text."""
-    inputs, targets, sizes = text
-    total = 0.0
-    for start in range(0, len(inputs), windows):
-        part = slice(start, start + windows)
-        logits = exchange.ask(inputs[part])
-        total += bits(logits.flatten(0, 1), targets[part].flatten(), sizes[part].flatten() > 0)
+def micro(found: "Tensor", sizes: "Tensor") -> int:
+    """Micro-bits per byte by the losses of a text; targets that stand for no bytes do not count."""
+    total = float(found[sizes > 0].double().sum()) / math.log(2)
     return round(total / int(sizes.sum()) * MICRO)
 
 
-def answer(
-    request: frames.Message, descriptors: list[int], meta: dict[str, int], draws: Draws
-) -> frames.Message:
-    """Score one candidate's process on the draws of a request."""
-    windows = request["windows"]
-    shape = (windows, meta["context"], meta["vocab"])
-    exchange = Exchange(descriptors, shape, request["seconds"])
-    try:
-        texts = (draws.text(seed, split) for seed, split in request["draws"])
-        return {"micro": [score(exchange, text, windows) for text in texts]}
-    except Refused as refused:
-        return {"fault": str(refused)}
-    finally:
-        exchange.close()
+def score(exchange: Exchange, text: Text, windows: int) -> Scored:
+    """The losses of one text.
+
+    Nobody can foresee the order in which windows are asked for, so that neighbours rarely meet in
+    a batch. All batches are of one size, since other shapes round differently: what the last one
+    lacks is asked a second time, to no effect.
+    """
+    import torch
+
+    count = len(text.inputs)
+    size = min(windows, count)
+    order = CHANCE.sample(range(count), count)
+    order += order[: -count % size]
+    found = torch.empty(text.targets.shape)
+    for start in range(0, count, size):
+        rows = order[start : start + size]
+        new = rows[: count - start]
+        logits = exchange.ask(text.inputs[rows])[: len(new)]
+        found[new] = finite_losses(logits, text.targets[new])
+    return Scored(text.inputs, text.targets, found)
+
+
+def probe(exchange: Exchange, scored: Sequence[Scored], windows: int, vocab: int) -> None:
+    """Ask for scored windows again, changed in what their predictions must not depend on.
+
+    Args:
+        exchange: a process that has seen none of it.
+        scored: what another process of the same model answered.
+        windows: how many are asked at a time.
+        vocab: tokens there are.
+
+    Raises:
+        Refused: the predictions differ.
+    """
+    import torch
+
+    inputs, targets, known = (torch.cat(parts) for parts in zip(*scored, strict=True))
+    size = min(windows, len(scored[0].inputs))
+    count = size * math.ceil(TRIALS / size)
+    length = inputs.shape[1]
+    rows = CHANCE.choices(range(len(inputs)), k=count)
+    cuts = [CHANCE.randint(1, length) if trial % WHOLE else length for trial in range(count)]
+    pairs = zip(rows, cuts, strict=True)
+    asked = torch.stack([with_other_tail(inputs[row], cut, vocab) for row, cut in pairs])
+    wanted, found = targets[rows], torch.empty(asked.shape)
+    for start in range(0, count, size):
+        part = slice(start, start + size)
+        found[part] = losses(exchange.ask(asked[part]), wanted[part])
+    if complaint := compare(found, known[rows], torch.tensor(cuts)):
+        raise Refused(complaint)
+
+
+def with_other_tail(window: "Tensor", cut: int, vocab: int) -> "Tensor":
+    """A window [T] with another token at every position from `cut` on."""
+    import torch
+
+    steps = [CHANCE.randrange(1, vocab) for _ in range(cut, len(window))]
+    tail = (window[cut:] + torch.tensor(steps, dtype=window.dtype)) % vocab
+    return torch.cat([window[:cut], tail])
+
+
+def compare(found: "Tensor", known: "Tensor", cuts: "Tensor") -> str:
+    """What the losses of the probe say against a model; empty if nothing.
+
+    Args:
+        found: float32 [n, T], by the probe.
+        known: float32 [n, T], as they were scored.
+        cuts: int64 [n], how many positions of each window must be alike.
+    """
+    import torch
+
+    count, length = known.shape
+    alike = torch.arange(length) < cuts[:, None]
+    change = torch.where(alike, found - known, 0)
+    off = ~(change.abs() <= TOLERANCE * (1 + known)).all(1)
+    drift = float(change[torch.arange(count), cuts - 1].mean())
+    if off.any():
+        cause = "on other texts, or on chance" if off[cuts == length].any() else "on later tokens"
+        worst = float(change.abs().max())
+        which = f"{int(off.sum())} of {count} windows changed, by up to {worst:.2g} nats"
+        return f"its predictions depend {cause}: {which}"
+    if drift > DRIFT:
+        return f"its predictions gain {drift:.2g} nats each by later tokens or other texts"
+    return ""
+
+
+class Desk:
+    """Answers requests; remembers the model that was scored last."""
+
+    def __init__(self, meta: dict[str, int], draws: Draws) -> None:
+        self._meta = meta
+        self._draws = draws
+        self._scored: list[Scored] = []
+
+    def answer(self, request: frames.Message, descriptors: list[int]) -> frames.Message:
+        """Score or probe one candidate's process."""
+        windows, vocab = request["windows"], self._meta["vocab"]
+        shape = (windows, self._meta["context"], vocab)
+        exchange = Exchange(descriptors, shape, request["seconds"])
+        try:
+            if request["op"] == "probe":
+                probe(exchange, self._scored, windows, vocab)
+                return {"micro": []}
+            return {"micro": self._score(exchange, request["draws"], windows)}
+        except Refused as refused:
+            return {"fault": str(refused)}
+        finally:
+            exchange.close()
+
+    def _score(self, exchange: Exchange, draws: list[tuple[int, str]], windows: int) -> list[int]:
+        texts = [self._draws.text(seed, split) for seed, split in draws]
+        self._scored = [score(exchange, text, windows) for text in texts]
+        return [
+            micro(scored.losses, text.sizes)
+            for scored, text in zip(self._scored, texts, strict=True)
+        ]
 
 
 def load_prepare(path: Path) -> Any:
@@ -173,10 +309,10 @@ def main(prepare_file: str, data_folder: str) -> None:
     import torch
 
     torch.set_num_threads(1)
-    draws = Draws(prepare, data)
+    desk = Desk(meta, Draws(prepare, data))
     with torch.inference_mode():
         while (request := frames.receive(node)) is not None:
-            frames.send(node, answer(*request, meta, draws))
+            frames.send(node, desk.answer(*request))
 
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import trio
 from msgspec import Struct
 
 from skep.errors import TrainerFault
-from skep.ports import Draw
+from skep.ports import Draw, Scored
 from trainer.channel import Channel
 from trainer.launcher import CONTROL, Child, Launcher
 
@@ -88,19 +88,25 @@ class Scorer:
         scorer.meta = msgspec.convert({"values": first["meta"]}, Meta)
         return scorer
 
-    async def score(
-        self, draws: Sequence[Draw], exchange: Exchange, seconds: float
-    ) -> tuple[int, ...] | str:
-        """Score what answers at the other end; micro-units for each draw, or what is wrong with it.
+    async def score(self, draws: Sequence[Draw], exchange: Exchange, seconds: float) -> Scored:
+        """Score what answers at the other end.
 
         Raises:
             TrainerFault: the scorer died or hangs; start another.
         """
-        request = {
-            "draws": [[draw.seed, draw.split] for draw in draws],
-            "windows": self.meta.windows,
-            "seconds": seconds,
-        }
+        order = {"op": "score", "draws": [[draw.seed, draw.split] for draw in draws]}
+        return await self._ask(order, exchange, seconds)
+
+    async def probe(self, exchange: Exchange, seconds: float) -> Scored:
+        """Compare what answers at the other end with what was scored last; there is no number.
+
+        Raises:
+            TrainerFault: the scorer died or hangs; start another.
+        """
+        return await self._ask({"op": "probe"}, exchange, seconds)
+
+    async def _ask(self, order: dict[str, Any], exchange: Exchange, seconds: float) -> Scored:
+        request = {**order, "windows": self.meta.windows, "seconds": seconds}
         answer = None
         end = exchange.scorer
         try:
@@ -118,7 +124,7 @@ class Scorer:
                 await self.kill()
         if answer is None:
             raise TrainerFault(f"a scorer died or hangs: {self._child.log.tail}")
-        return answer["fault"] if "fault" in answer else tuple(answer["micro"])
+        return Scored(tuple(answer.get("micro", ())), answer.get("fault", ""))
 
     async def pause(self) -> None:
         """Stop the scorer; the time that scoring may take runs on."""

@@ -216,12 +216,16 @@ def test_a_program_that_takes_its_sandbox_down_is_blamed_the_second_time(bench: 
     assert bench.train(PROGRAM, steps=1).status == "done"
 
 
-def test_limits_of_the_worker_cannot_be_lowered(bench: Bench) -> None:
-    source = program(
-        "try: resource.prlimit(1, resource.RLIMIT_CPU, (0, 0))\n"
-        "except PermissionError: return honest(run)",
-        IMPORTS,
-    )
+@pytest.mark.parametrize(
+    "deed",
+    [
+        "resource.prlimit(1, resource.RLIMIT_CPU, (0, 0))",
+        "os.setpriority(os.PRIO_PROCESS, 1, 19)",
+        "os.sched_setscheduler(1, os.SCHED_IDLE, os.sched_param(0))",
+    ],
+)
+def test_limits_and_priority_of_the_worker_cannot_be_lowered(bench: Bench, deed: str) -> None:
+    source = program(f"try: {deed}\nexcept PermissionError: return honest(run)", IMPORTS)
     assert bench.train(source, steps=1).status == "done"
 
 

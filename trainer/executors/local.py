@@ -2,12 +2,11 @@
 
 An experiment is a row of phases in forked children of a slot's warm worker: *calibrate* (time a
 few steps and turn the budget into a number of them), *train* (from scratch, metered from outside),
-and once for every model to be scored *serve* (answer inputs with logits). Candidates fail as
-values; only when one of our own processes fails is there an exception.
+and for every model to be scored *serve* (answer inputs with logits), a second time where it is
+probed. Candidates fail as values; only when one of our own processes fails is there an exception.
 """
 
 import json
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -23,24 +22,21 @@ from skep.records import Environment, program_id
 from trainer.hardware import find_device
 from trainer.launcher import Launcher
 from trainer.log import Log
-from trainer.meter import REFERENCE_PROBE_S, Bias, Limits, Meter
+from trainer.meter import REFERENCE_PROBE_S, Bias, Meter
 from trainer.nursery import open_nursery
-from trainer.outcome import Said, failure
 from trainer.phases import WorkerDied
 from trainer.policy import Policy
 from trainer.sandbox import Backend
-from trainer.scoring import open_exchange
+from trainer.serving import Serving
 from trainer.slot import Slot
 from trainer.task import Task
-from trainer.training import PROCESSES_MAX, Training, opened
+from trainer.training import Training
 from trainer.workspace import run_self_scored
 
 T = TypeVar("T")
 
 DEADLY = "the sandbox died under it, twice"
 LOG, CURVE = "log.txt", "curve.json"
-SCORE_S, SCORE_SHARE = 20.0, 1.0
-"""Seconds that scoring a draw may take, and the part of the budget that comes on top."""
 
 
 class LocalExecutor:
@@ -174,62 +170,22 @@ class LocalExecutor:
         return result
 
     async def score(
-        self, slot: int, subjects: Sequence[Subject], draws: Sequence[Draw]
+        self, slot: int, subjects: Sequence[Subject], draws: Sequence[Draw], *, probe: bool
     ) -> list[Scored]:
         """Score models; see `skep.ports.Executor`."""
-        return [await self._score(self._slots[slot], subject, draws) for subject in subjects]
+        return [await self._score(self._slots[slot], subject, draws, probe) for subject in subjects]
 
-    async def _score(self, slot: Slot, subject: Subject, draws: Sequence[Draw]) -> Scored:
+    async def _score(
+        self, slot: Slot, subject: Subject, draws: Sequence[Draw], probe: bool
+    ) -> Scored:
+        scorer, worker = await slot.scorer(), await slot.worker()
+        serving = Serving(self._task, worker, scorer, self._device, self._meter, subject)
         with slot.stretch() as interrupted:
-            served = partial(self._serve, slot, subject, draws)
-            scored = await self._survived(subject.source, served) or Scored((), DEADLY)
+            scores = partial(serving.score, draws, probe=probe)
+            scored = await self._survived(subject.source, scores) or Scored((), DEADLY)
             if scored.fault and interrupted:
                 raise TrainerFault("scoring was paused, or the machine slept")
         return scored
-
-    async def _serve(self, slot: Slot, subject: Subject, draws: Sequence[Draw]) -> Scored:
-        scorer, worker = await slot.scorer(), await slot.worker()
-        seconds = (SCORE_S + SCORE_SHARE * self._task.facts.budget_ms / 1000) * len(draws)
-        limits = Limits(
-            cpu=seconds,
-            wall=2 * seconds,
-            memory=self._task.limits.memory_mib << 20,
-            file=0,
-            processes=PROCESSES_MAX,
-        )
-        work = {
-            "source": subject.source,
-            "device": self._device,
-            "meta": dict(scorer.meta.values),
-            "windows": scorer.meta.windows,
-        }
-        said, log = Said(), Log()
-        result: tuple[int, ...] | str = ""
-        with (
-            open_exchange(scorer.meta) as exchange,
-            opened(subject.checkpoint, os.O_RDONLY) as checkpoint,
-        ):
-            async with open_nursery() as nursery:
-
-                async def ask() -> None:
-                    nonlocal result
-                    result = await scorer.score(draws, exchange, 2 * seconds)
-
-                nursery.start_soon(ask)
-                ended = await worker.run(
-                    "serve",
-                    work,
-                    [checkpoint, exchange.inputs, exchange.logits, exchange.model.fileno()],
-                    limits=limits,
-                    probe_s=0.0,
-                    handle=said.hear,
-                    log=log,
-                )
-                exchange.model.close()
-        if isinstance(result, tuple):
-            return Scored(result)
-        fault = failure(ended, said, complete=True)
-        return Scored((), fault[1] if fault else result)
 
 
 async def _warm_up(slot: Slot) -> None:
