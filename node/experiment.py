@@ -154,7 +154,7 @@ async def measure(
             status, reason, scores = "nan", "it printed a number beyond all bounds", ()
     elif status == "done":
         assert outcome.checkpoint is not None  # noqa: S101 - the executor's contract
-        own = Subject(source, outcome.checkpoint)
+        own = Subject(source, outcome.checkpoint, code_of(bench.task, source))
         draws = (Draw(PINNED_DRAW), *scoring.draws)
         (result,) = await bench.executor.score(slot, [own], draws, probe=True)
         if result.fault:
@@ -194,7 +194,10 @@ async def _rescore(bench: Bench, slot: int, scoring: Scoring) -> tuple[Rescore, 
     if not scoring.parents:
         return ()
     draw = scoring.draws[-1]
-    subjects = [Subject(parent.source, parent.checkpoint) for parent in scoring.parents]
+    subjects = [
+        Subject(parent.source, parent.checkpoint, code_of(bench.task, parent.source))
+        for parent in scoring.parents
+    ]
     # They were probed when they were candidates.
     results = await bench.executor.score(slot, subjects, [draw], probe=False)
     return tuple(

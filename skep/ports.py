@@ -209,10 +209,11 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 class Subject(Struct, frozen=True):
-    """A trained model to be scored: its program and its checkpoint file."""
+    """A trained model to be scored: its program, its checkpoint file, how far it is trusted."""
 
     source: str
     checkpoint: Path
+    code: Code
 
 
 class Draw(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""A slot: the warm worker and the scorer that serve one experiment at a time.
+"""A slot: the warm workers and the scorer that serve one experiment at a time.
 
 Every slot has its own, so that slots never wait for one another. Both are started when first
 needed and again after they died.
@@ -58,7 +58,8 @@ class Slot:
         self._backend = backend
         self._devices = devices
         self._worker: WarmWorker | None = None
-        self._domain: bytes | None = None
+        self._guest: WarmWorker | None = None
+        self._guest_domain = b""
         self._scorer: Scorer | None = None
         self._starting_worker = trio.Lock()
         self._starting_scorer = trio.Lock()
@@ -67,6 +68,9 @@ class Slot:
     async def worker(self, domain: bytes = b"") -> WarmWorker:
         """A living worker that has run nothing of another trust domain.
 
+        There is one for own programs, and besides it at most one for a stranger's, which goes when
+        anything else is to run.
+
         Args:
             domain: empty for own programs; for a stranger's, its content id.
 
@@ -74,19 +78,23 @@ class Slot:
             TrainerFault: it does not start.
         """
         async with self._starting_worker:
-            worker = self._worker
-            if worker is not None and worker.alive and self._domain not in (None, domain):
-                await worker.kill()
-            self._domain = domain
-            if self._worker is None or not self._worker.alive:
-                self._worker = await WarmWorker.start(
+            if self._guest is not None and self._guest_domain not in (b"", domain):
+                await self._guest.kill()
+                self._guest = None
+            known = self._guest if domain else self._worker
+            if known is None or not known.alive:
+                known = await WarmWorker.start(
                     self._launcher,
                     self._backend,
                     slot=self.number,
-                    scratch=self._made_scratch(),
+                    scratch=self._made_scratch("guest" if domain else "own"),
                     devices=self._devices,
                 )
-            return self._worker
+            if domain:
+                self._guest, self._guest_domain = known, domain
+            else:
+                self._worker = known
+            return known
 
     @asynccontextmanager
     async def bare_worker(self, mounts: Sequence[Mount]) -> AsyncIterator[WarmWorker]:
@@ -95,7 +103,7 @@ class Slot:
         Raises:
             TrainerFault: it does not start.
         """
-        with tempfile.TemporaryDirectory(dir=self._made_scratch()) as scratch:
+        with tempfile.TemporaryDirectory(dir=self._made_scratch("bare")) as scratch:
             worker = self._worker = await WarmWorker.start(
                 self._launcher,
                 self._backend,
@@ -134,9 +142,8 @@ class Slot:
 
     def close(self) -> None:
         """Hang up on both; they end when their launcher does."""
-        for process in (self._worker, self._scorer):
-            if process is not None:
-                process.close()
+        for process in self._alive():
+            process.close()
 
     async def pause(self) -> None:
         """Stop every process of the slot."""
@@ -151,12 +158,13 @@ class Slot:
             await process.resume()
 
     def _alive(self) -> list[WarmWorker | Scorer]:
-        both = (self._worker, self._scorer)
-        return [process for process in both if process is not None and process.alive]
+        three = (self._worker, self._guest, self._scorer)
+        return [process for process in three if process is not None and process.alive]
 
-    def _made_scratch(self) -> Path:
-        self.scratch.mkdir(parents=True, exist_ok=True)
-        return self.scratch
+    def _made_scratch(self, name: str) -> Path:
+        folder = self.scratch / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
 
 def _asleep() -> float:

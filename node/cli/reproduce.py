@@ -191,7 +191,7 @@ async def _score(node: "Node", source: str, outcome: Outcome) -> float | None:
         return outcome.own_micro / MICRO
     if outcome.checkpoint is None:
         return None
-    subject = Subject(source, outcome.checkpoint)
+    subject = Subject(source, outcome.checkpoint, code_of(node.task.facts, source))
     (scored,) = await node.executor.score(0, [subject], [Draw(PINNED_DRAW)], probe=True)
     return None if scored.fault else scored.micro[0] / MICRO
 

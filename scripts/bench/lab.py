@@ -101,7 +101,7 @@ class Laboratory:
         self._paces.note(program_id(source), outcome.steps, outcome.spent_ms)
         if outcome.status != "done" or outcome.checkpoint is None:
             return None, outcome.status, outcome.steps
-        subject = Subject(source, outcome.checkpoint)
+        subject = Subject(source, outcome.checkpoint, "own")
         texts = [Draw(draw) for draw in draws]
         (scored,) = await self.executor.score(slot, [subject], texts, probe=True)
         if scored.fault:

@@ -1,11 +1,12 @@
 """Where an experiment's time goes: real ones on every slot, as a node runs them, and a table.
 
-    scripts/bench/overhead.py FOLDER [--budget 20] [--experiments 4] [--jobs 2]
+    scripts/bench/overhead.py FOLDER [--budget 20] [--experiments 4] [--jobs 2] [--strangers]
 
 An experiment is: train the seed program, score it on the pinned draw and on a fresh one, and
 re-score three checkpoints of its parent on the fresh one. Every other one is calibrated, as a
 screen is; the others go by the one before, as re-runs do. FOLDER keeps the data. Wants an otherwise
-idle machine; says how busy the machine was.
+idle machine; says how busy the machine was. With --strangers every program is another stranger's,
+and gets a sandbox of its own.
 """
 
 import argparse
@@ -47,6 +48,7 @@ async def experiment(
     seed: int,
     pace: Pace | None,
     parents: list[Subject],
+    strangers: bool,
 ) -> Row:
     """One experiment; its checkpoint becomes a parent of later ones."""
     marks: dict[str, float] = {}
@@ -58,8 +60,8 @@ async def experiment(
     job.mkdir(parents=True, exist_ok=True)
     order = Order(
         job=job.name,
-        source=task.facts.seed_program,
-        code="knob",
+        source=task.facts.seed_program + (f"# stranger {seed}\n" if strangers else ""),
+        code="stranger" if strangers else "knob",
         seed=seed,
         budget_ms=task.facts.budget_ms,
         steps=None,
@@ -71,11 +73,11 @@ async def experiment(
     trained = trio.current_time()
     if outcome.checkpoint is None:
         raise SystemExit(f"the seed program ended as {outcome.status}: {outcome.reason}")
-    subject = Subject(order.source, outcome.checkpoint)
+    subject = Subject(order.source, outcome.checkpoint, order.code)
     fresh = Draw(1000 + seed)
     [scored] = await executor.score(slot, [subject], [Draw(PINNED_DRAW), fresh], probe=True)
     own = trio.current_time()
-    parents.append(subject)
+    parents.append(Subject(order.source, outcome.checkpoint, "knob"))  # ours by now, if it is good
     await executor.score(slot, (parents * PARENTS)[:PARENTS], [fresh], probe=False)
     return Row(
         start=marks.get("calibrating", marks["training"]) - began,
@@ -89,7 +91,7 @@ async def experiment(
     )
 
 
-async def main(folder: Path, budget_s: float, experiments: int, jobs: int) -> None:
+async def main(folder: Path, budget_s: float, experiments: int, jobs: int, strangers: bool) -> None:
     """Run everything and print the tables."""
     rows: list[Row] = []
     opened = time.perf_counter()
@@ -101,7 +103,9 @@ async def main(folder: Path, budget_s: float, experiments: int, jobs: int) -> No
             pace: Pace | None = None
             for number in range(experiments):
                 seed = slot * experiments + number
-                row = await experiment(lab.executor, lab.task, folder, slot, seed, pace, parents)
+                row = await experiment(
+                    lab.executor, lab.task, folder, slot, seed, pace, parents, strangers
+                )
                 pace = None if pace else Pace(row.outcome.steps, row.outcome.spent_ms)
                 rows.append(row)
                 print_row(row, budget_s)
@@ -162,5 +166,6 @@ if __name__ == "__main__":
     parser.add_argument("--budget", type=float, default=20.0)
     parser.add_argument("--experiments", type=int, default=4, help="on each slot, at least 2")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--strangers", action="store_true")
     given = parser.parse_args()
-    trio.run(main, given.folder, given.budget, given.experiments, given.jobs)
+    trio.run(main, given.folder, given.budget, given.experiments, given.jobs, given.strangers)

@@ -179,6 +179,6 @@ class Bench:
 
     def score(self, source: str, checkpoint: Path, *draws: Draw, probe: bool = True) -> Scored:
         """Score one model."""
-        subjects = [Subject(source, checkpoint)]
+        subjects = [Subject(source, checkpoint, "own")]
         texts = draws or [Draw(0)]
         return self.call(lambda: self.executor.score(0, subjects, texts, probe=probe))[0]

@@ -106,7 +106,7 @@ def test_a_model_that_does_not_leave_is_seen_off_with_its_score(
     assert honest.fault == ""
 
     async def score() -> list[Scored]:
-        lingering = Subject(doing("") + LINGERS, checkpoint)
+        lingering = Subject(doing("") + LINGERS, checkpoint, "own")
         with trio.fail_after(60):
             return await bench.executor.score(0, [lingering], [Draw(0)], probe=True)
 

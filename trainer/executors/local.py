@@ -25,7 +25,7 @@ from trainer.log import Log
 from trainer.meter import REFERENCE_PROBE_S, Bias, Meter
 from trainer.nursery import open_nursery
 from trainer.phases import WorkerDied
-from trainer.policy import Policy
+from trainer.policy import Policy, domain
 from trainer.sandbox import Backend
 from trainer.serving import Serving
 from trainer.slot import Slot
@@ -178,7 +178,10 @@ class LocalExecutor:
     async def _score(
         self, slot: Slot, subject: Subject, draws: Sequence[Draw], probe: bool
     ) -> Scored:
-        scorer, worker = await slot.scorer(), await slot.worker()
+        if refused := self.refusal(subject.code):
+            raise refused
+        scorer = await slot.scorer()
+        worker = await slot.worker(domain(subject.code, subject.source))
         serving = Serving(self._task, worker, scorer, self._device, self._meter, subject)
         with slot.stretch() as interrupted:
             scores = partial(serving.score, draws, probe=probe)
