@@ -1,0 +1,37 @@
+"""What `skep join` says where nothing can keep a program in; nothing is trained here."""
+
+from pathlib import Path
+
+import pytest
+
+from node.cli import main
+from tests.trainer.small import make_task
+from trainer.sandbox.none import NoSandbox
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine without a sandbox; the folder of a task of the user's own."""
+    nothing = NoSandbox(because="tested")
+    monkeypatch.setattr("node.app.choose", lambda: (nothing, nothing.probe()))
+    monkeypatch.setenv("SKEP_HOME", str(tmp_path / "home"))
+    return make_task(tmp_path).folder
+
+
+def test_own_code_is_refused_in_one_line_that_says_what_to_do(
+    bare: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["join", "--task", str(bare)]) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
+    assert "this machine has no sandbox" in line
+    assert line.endswith("If you answer for the program yourself: --unsandboxed-own-code.")
+    assert not list((bare.parent / "home").rglob("checkpoint*"))
+
+
+@pytest.mark.parametrize("given", ["", "yes", "i-accept"])
+def test_only_the_exact_word_accepts_strangers(
+    bare: Path, given: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flag = f"--run-strangers-code-without-a-sandbox={given}"
+    assert main(["join", "--task", str(bare), flag]) != 0
+    assert "I-ACCEPT" in capsys.readouterr().err
