@@ -85,9 +85,8 @@ class Serving:
         return scored
 
     def _limits(self, cpu: float, seconds: float) -> Limits:
-        return Limits(
-            cpu=cpu, wall=2 * seconds, memory=self._memory, file=0, processes=PROCESSES_MAX
-        )
+        most = PROCESSES_MAX[self._meter.on_cpu]
+        return Limits(cpu=cpu, wall=2 * seconds, memory=self._memory, file=0, processes=most)
 
     async def _serve(
         self, ask: Callable[[Exchange, float], Awaitable[Scored]], limits: Limits

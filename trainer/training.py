@@ -22,7 +22,9 @@ from trainer.task import Task
 
 CHECKPOINT = "checkpoint.safetensors"
 TRAINING_DATA = "train.bin"
-PROCESSES_MAX = 256
+PROCESSES_MAX = {True: 64, False: 256}
+"""Processes and threads of a program on a CPU, where it has one core, and on a GPU. So many that
+never sleep leave the worker that watches them a 64th of a core."""
 PATIENCE_S, PATIENCE = 0.6, 0.06
 """Seconds, or the part of the budget, after which calibration makes do with the steps it has."""
 CALIBRATION_S, CALIBRATION_SHARE = 10.0, 0.5
@@ -213,7 +215,7 @@ class Training:
             wall=self._task.limits.timeout_s + (0 if self._meter.on_cpu else START_S),
             memory=self._task.limits.memory_mib << 20,
             file=CHECKPOINT_MAX_BYTES,
-            processes=PROCESSES_MAX,
+            processes=PROCESSES_MAX[self._meter.on_cpu],
         )
 
 

@@ -232,10 +232,12 @@ def test_limits_and_priority_of_the_worker_cannot_be_lowered(bench: Bench, deed:
 def test_who_ignores_its_children_is_charged_for_them(bench: Bench) -> None:
     ignoring = """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    reader, writer = os.pipe()
     if os.fork() == 0:
         while time.process_time() < 0.6: pass
         os._exit(0)
-    time.sleep(1)
+    os.close(writer)
+    os.read(reader, 1)
     return honest(run)
     """
     assert bench.train(program(ignoring, IMPORTS), steps=3).train_ms > 500

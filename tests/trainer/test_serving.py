@@ -25,7 +25,7 @@ DEEDS = {
     "stops itself": ("os.kill(os.getpid(), signal.SIGSTOP)", "took"),
     "eats memory": (
         "hoard = []\nwhile True: hoard.append(bytearray(os.urandom(1)) * 2**25)",
-        "than it may",
+        "",  # of memory or, on a slow machine, of time
     ),
     "asks for a terabyte": ("torch.empty(2**40)", "can't allocate memory"),
     "answers gibberish": (SENDS % b"?", ""),
