@@ -173,7 +173,7 @@ class Worker:
             self._stop("wall")
         elif time.monotonic() > self.next_look:
             self.next_look = time.monotonic() + LOOK_S
-            if any(usage(folder) > SCRATCH_BYTES for folder in self.scratch):
+            if any(usage(folder, self.mounted) > SCRATCH_BYTES for folder in self.scratch):
                 self._stop("folder")
 
     def _stop(self, why: str) -> None:
@@ -267,12 +267,14 @@ def _empty(folder: str, mounted: frozenset[str]) -> None:
             os.rmdir(entry.path)
 
 
-def usage(folder: str) -> int:
-    """Bytes of a folder's files, as soon as they are too many; every entry takes a page."""
+def usage(folder: str, mounted: frozenset[str]) -> int:
+    """Bytes of a folder without what is mounted in it, or more than may be; entries take a page."""
     total, waiting = 0, [folder]
     while waiting and total <= SCRATCH_BYTES:
         with suppress(OSError), os.scandir(waiting.pop()) as entries:
             for entry in entries:
+                if entry.path in mounted:
+                    continue
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(entry.path)
                 total += resource.getpagesize() + entry.stat(follow_symlinks=False).st_blocks * 512

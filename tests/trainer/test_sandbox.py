@@ -18,7 +18,7 @@ from trainer.sandbox import Backend, Command, Guarantees, Mount, python_prefixes
 from trainer.sandbox.bwrap import Bubblewrap
 from trainer.sandbox.landlock import SYMLINKS_ABI
 from trainer.sandbox.none import NoSandbox
-from trainer.worker import _empty
+from trainer.worker import _empty, usage
 
 NOBODY = 65534
 
@@ -180,6 +180,13 @@ def test_a_python_below_tmp_is_mounted_into_the_private_tmp_not_under_it() -> No
     prefixes = [i for i, part in enumerate(command.argv) if part == str(python_prefixes()[0])]
     assert tmpfs < min(prefixes)
     assert tmpfs < command.argv.index(mount.inside)
+
+
+def test_what_is_mounted_into_scratch_is_not_what_a_program_wrote(tmp_path: Path) -> None:
+    (tmp_path / "a" / "mount").mkdir(parents=True)
+    (tmp_path / "a" / "mount" / "much").write_bytes(bytes(1 << 20))
+    assert usage(str(tmp_path), frozenset()) > 1 << 20
+    assert usage(str(tmp_path), frozenset({str(tmp_path / "a" / "mount")})) < 1 << 16
 
 
 def test_emptying_scratch_spares_mounts_and_the_folders_that_lead_to_them(tmp_path: Path) -> None:
