@@ -27,6 +27,7 @@ from tests.gossip.scenes import KEY, SWARM
 from tests.node.recorded import SEED_PROGRAM, STORIES
 
 Plan = Callable[[int, Order], Status | Exception]
+"""What becomes of an order, from its number among those of its slot and the order itself."""
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ class FakeExecutor:
         self._seconds = seconds
         self._rng = random.Random(1)
         self.running: Counter[str] = Counter()
-        self.orders = 0
+        self.orders: Counter[int] = Counter()
         self.scored: list[tuple[Path, int]] = []
 
     def refusal(self, code: Code) -> SandboxError | None:
@@ -57,8 +58,8 @@ class FakeExecutor:
     async def resume(self) -> None: ...
 
     async def train(self, slot: int, order: Order, report: Callable[[Progress], None]) -> Outcome:
-        self.orders += 1
-        number = self.orders
+        self.orders[slot] += 1
+        number = self.orders[slot]
         self.running[order.job] += 1
         assert self.running[order.job] == 1, "one job runs twice at once"
         try:
@@ -124,7 +125,7 @@ async def test_faults_of_our_own_helpers_repeat_the_job(
     tmp_path: Path, fast_clock: trio.testing.MockClock
 ) -> None:
     def plan(number: int, _: Order) -> Status | Exception:
-        return TrainerFault("the spawner died") if number % 4 == 0 else "done"
+        return TrainerFault("the spawner died") if number % 2 == 0 else "done"
 
     events = await research(tmp_path, FakeExecutor(3, plan), 10)
     assert len(verdicts(events)) == 10
