@@ -247,7 +247,7 @@ class Ledger(LedgerView):
                 except RecordError as error:
                     change.error = error
                     continue
-                change.statements = keep_record(change.signed)
+                change.statements = keep_record(change.signed, own=True)
                 link = link.after(change.signed.body)
         valid = [change for change in batch if change.error is None]
         signed = [change.signed for change in valid if change.signed is not None]
@@ -286,7 +286,8 @@ class Ledger(LedgerView):
             if change.signed is not None and change.error is None:
                 record = change.signed.record
                 self._hold(change.signed)
-                self._jobs.pop(job_of(record.task, record.payload), None)
+                if isinstance(record.payload, Run):
+                    self._jobs.pop(job_of(record.task, record.payload), None)
 
 
 def _reconcile(feed: Feed, store: Store, author: bytes) -> None:
@@ -314,7 +315,7 @@ def _reconcile(feed: Feed, store: Store, author: bytes) -> None:
 
 
 def _keep_all(store: Store, records: list[SignedRecord]) -> None:
-    store.commit(statement for signed in records for statement in keep_record(signed))
+    store.commit(statement for signed in records for statement in keep_record(signed, own=True))
 
 
 def _verified(entry: bytes) -> SignedRecord:

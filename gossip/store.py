@@ -86,11 +86,15 @@ class Program(Struct, frozen=True):
     fingerprint: bytes
 
 
-def keep_record(signed: SignedRecord) -> list[Statement]:
+def keep_record(signed: SignedRecord, *, own: bool) -> list[Statement]:
     """Statements that store a record and remove the job that its run settles.
 
     Both in one transaction: a job whose run is published is never run again. A record that is
     known already changes nothing.
+
+    Args:
+        signed: the record.
+        own: whether this node said it; the runs of others settle no jobs here.
     """
     record = signed.record
     row = (
@@ -105,13 +109,14 @@ def keep_record(signed: SignedRecord) -> list[Statement]:
         signed.body,
         signed.signature,
     )
+    settled = [drop_job(job_of(record.task, signed.run))] if own and record.kind == "run" else []
     return [
         (
             "INSERT INTO records (id, author, session, seq, kind, task, swarm, time, body, "
             "signature) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
             row,
         ),
-        drop_job(job_of(record.task, record.payload)),
+        *settled,
     ]
 
 

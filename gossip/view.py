@@ -87,9 +87,9 @@ class LedgerView:
 
     def _hold(self, signed: SignedRecord) -> None:
         """Keep a run in memory, if those of its task are kept. Twice is as good as once."""
-        if signed.record.task in self._loaded:
+        if signed.record.kind == "run" and signed.record.task in self._loaded:
             self._loaded[signed.record.task][signed.id] = _said(signed)
 
 
 def _said(signed: SignedRecord) -> tuple[bytes, Run]:
-    return signed.record.author, signed.record.payload
+    return signed.record.author, signed.run

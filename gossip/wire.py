@@ -10,25 +10,34 @@ import math
 import re
 import struct
 import zlib
+from typing import Any
 
 import msgpack
 import msgspec
+from msgspec import Struct
 
-from skep.errors import RecordError
+from skep.errors import NewerRecord, RecordError
 from skep.records import (
     HARNESS_MICRO_MAX,
+    KINDS,
     NO_PREVIOUS,
     PROGRAM_MICRO_MAX,
     RECORD_MAX_BYTES,
     RECORD_VERSION,
+    Claim,
     Edit,
     Environment,
+    Note,
+    Payload,
+    Profile,
     Record,
     Rescore,
+    Retract,
     Run,
     Score,
     SetConstant,
     SignedRecord,
+    Unknown,
     encode_body,
 )
 
@@ -41,6 +50,8 @@ SCORES_MAX = 256
 VALUES_MAX = 256
 """Length of a tuple constant."""
 NAME_MAX = 128
+KIND_MAX = 32
+CITES_MAX = 16
 NOTE_MAX = 500
 """Characters of the one line a run carries for humans."""
 
@@ -57,6 +68,21 @@ _FORBIDDEN_IN_LINE = re.compile(f"[{_HIDING}\t\n]")
 
 _HEADER = struct.Struct(">II")
 FRAME_MAX_BYTES = _HEADER.size + SIGNATURE_BYTES + RECORD_MAX_BYTES
+
+
+class _Envelope(Struct, frozen=True, kw_only=True):
+    """A record whose payload is not looked at yet."""
+
+    v: int
+    swarm: bytes
+    task: bytes
+    author: bytes
+    session: bytes
+    seq: int
+    prev: bytes
+    time: int
+    kind: str
+    payload: dict[str, Any]
 
 
 def decode(signed: bytes) -> SignedRecord:
@@ -124,14 +150,44 @@ def _decode_body(body: bytes) -> Record:
             max_map_len=32,
             max_ext_len=0,
         )
-        record = msgspec.convert(plain, Record, strict=True, builtin_types=(bytes,))
+        record = _record_of(plain)
+    except NewerRecord:
+        raise
     except ValueError as error:  # msgpack's and msgspec's errors, and bad UTF-8
         raise RecordError(f"Bytes that are no record: {error}") from error
     if encode_body(record) != body:
         raise RecordError("A record that is not in its one canonical encoding")
     _check_envelope(record)
-    _check_run(record.payload)
+    _check_payload(record.payload)
     return record
+
+
+def _record_of(plain: Any) -> Record:
+    """The values of a decoded body; each kind has a payload type of its own.
+
+    Raises:
+        NewerRecord: its format version is not known here.
+        ValueError: fields are missing, unknown or of a wrong type.
+    """
+    envelope = msgspec.convert(plain, _Envelope, strict=True, builtin_types=(bytes,))
+    if envelope.v > RECORD_VERSION:
+        raise NewerRecord(f"A record of version {envelope.v}", "Update Skep to read it")
+    content: dict[str, Any] = envelope.payload
+    kind = KINDS.get(envelope.kind)
+    return Record(
+        v=envelope.v,
+        swarm=envelope.swarm,
+        task=envelope.task,
+        author=envelope.author,
+        session=envelope.session,
+        seq=envelope.seq,
+        prev=envelope.prev,
+        time=envelope.time,
+        kind=envelope.kind,
+        payload=msgspec.convert(content, kind, strict=True, builtin_types=(bytes,))
+        if kind
+        else Unknown(content),
+    )
 
 
 def _require(condition: bool, rule: str) -> None:
@@ -146,8 +202,32 @@ def _check_envelope(record: Record) -> None:
     _require(len(record.session) == SESSION_BYTES, f"session has {SESSION_BYTES} bytes")
     for name in ("seq", "time"):
         _require(0 <= getattr(record, name) <= COUNT_MAX, f"{name} is in 0 … 2^63-1")
+    _check_line("kind", record.kind, KIND_MAX)
+    _require(record.kind != "", "kind is not empty")
     first = record.prev == NO_PREVIOUS
     _require(first == (record.seq == 0), "prev is zero at seq 0 and only there")
+
+
+def _check_payload(payload: Payload | Unknown) -> None:
+    if isinstance(payload, Run):
+        _check_run(payload)
+    elif isinstance(payload, Claim):
+        for name in ("program", "parent", "run"):
+            _require(len(getattr(payload, name)) == ID_BYTES, f"{name} has {ID_BYTES} bytes")
+        _require(abs(payload.effect) <= PROGRAM_MICRO_MAX, "an effect is within ±2^53 millionths")
+        _check_line("note", payload.note, NOTE_MAX)
+    elif isinstance(payload, Note):
+        ids = payload.cites if payload.about is None else (payload.about, *payload.cites)
+        _require(all(len(one) == ID_BYTES for one in ids), f"an id has {ID_BYTES} bytes")
+        _require(len(payload.cites) <= CITES_MAX, f"at most {CITES_MAX} cites")
+        _require(payload.text != "", "text is not empty")
+        _check_line("text", payload.text, NOTE_MAX)
+    elif isinstance(payload, Profile):
+        for name in ("name", "tier", "software"):
+            _check_line(name, getattr(payload, name), NAME_MAX)
+    elif isinstance(payload, Retract):
+        _require(len(payload.record) == ID_BYTES, f"record has {ID_BYTES} bytes")
+        _check_line("reason", payload.reason, NOTE_MAX)
 
 
 def _check_run(run: Run) -> None:

@@ -9,6 +9,7 @@
     ├── TaskError          a task pack is incomplete or contradicts itself           (trainer)
     ├── PatchError         an edit does not apply exactly, or breaks the byte rules  (skep.patch)
     ├── RecordError        bytes that are no valid record                            (gossip.wire)
+    │   └── NewerRecord    a record of a version that this Skep does not know        (gossip.wire)
     ├── TransportError     a peer that cannot be reached or does not answer          (gossip)
     ├── SandboxError       no sandbox, or one that failed its self-test              (trainer)
     └── TrainerFault       our own child processes failed, not the candidate's code  (trainer)
@@ -64,6 +65,10 @@ class PatchError(SkepError):
 
 class RecordError(SkepError, ValueError):
     """Bytes that are not a valid record."""
+
+
+class NewerRecord(RecordError):
+    """A record of a later format version; nobody's fault, and nothing this Skep can read."""
 
 
 class TransportError(SkepError):

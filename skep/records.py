@@ -10,6 +10,7 @@ float ever enters a comparison that two machines must agree on.
 """
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgpack
@@ -37,7 +38,8 @@ Number = int | float
 Status = Literal["done", "crash", "nan", "oom", "timeout", "killed", "void"]
 Split = Literal["dev", "heldout"]
 ScoredBy = Literal["harness", "program"]
-Kind = Literal["run"]
+Role = Literal["full", "verify", "relay"]
+"""What a node does for the swarm: everything, only re-run what others found, or pass records on."""
 
 
 class SetConstant(Struct, frozen=True, tag="set", tag_field="edit"):
@@ -167,6 +169,89 @@ class Run(Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
+class Claim(Struct, frozen=True, kw_only=True):
+    """An author's word that a program is better than its parent; an invitation to re-run it.
+
+    Attributes:
+        program: content id of the program.
+        parent: content id of the program it is said to improve on.
+        run: id of the author's record that made it think so. Its own runs never count as evidence.
+        effect: what the author measured, child minus parent in micro-units; never shown as the
+            effect of the edit.
+        note: one line, the hypothesis behind the edit.
+    """
+
+    program: bytes
+    parent: bytes
+    run: bytes
+    effect: int
+    note: str = ""
+
+
+class Note(Struct, frozen=True, kw_only=True):
+    """A thought for the swarm, with the records it rests on.
+
+    Attributes:
+        role: `hypothesis`, something worth trying, or `finding`, something learnt.
+        about: content id of the program it is about; None for the task as a whole.
+        text: one line.
+        cites: ids of records.
+    """
+
+    role: Literal["hypothesis", "finding"]
+    about: bytes | None
+    text: str
+    cites: tuple[bytes, ...] = ()
+
+
+class Profile(Struct, frozen=True, kw_only=True):
+    """What a node says of itself; its latest profile counts.
+
+    Attributes:
+        name: what its owner calls it; may be empty. Peer ids name nodes, this does not.
+        tier: hardware tier of its runs, empty for a node that does not train.
+        role: what it does for the swarm.
+        software: name and version of the program it runs.
+    """
+
+    name: str
+    tier: str
+    role: Role
+    software: str
+
+
+class Retract(Struct, frozen=True, kw_only=True):
+    """An author takes back a record of its own. The record stays; views leave it out.
+
+    Attributes:
+        record: id of the record.
+        reason: one line.
+    """
+
+    record: bytes
+    reason: str = ""
+
+
+class Unknown(Struct, frozen=True):
+    """The payload of a kind that a later Skep may define: kept and passed on, never interpreted.
+
+    Attributes:
+        content: the payload's map as it was decoded.
+    """
+
+    content: Mapping[str, Any]
+
+
+Payload = Run | Claim | Note | Profile | Retract
+KINDS: Mapping[str, type[Payload]] = {
+    "run": Run,
+    "claim": Claim,
+    "note": Note,
+    "profile": Profile,
+    "retract": Retract,
+}
+
+
 class Record(Struct, frozen=True, kw_only=True):
     """The envelope: who says what, and where in that author's feed it stands.
 
@@ -191,8 +276,8 @@ class Record(Struct, frozen=True, kw_only=True):
     seq: int
     prev: bytes
     time: int
-    kind: Kind
-    payload: Run
+    kind: str
+    payload: Payload | Unknown
 
 
 class SignedRecord(Struct, frozen=True):
@@ -201,6 +286,17 @@ class SignedRecord(Struct, frozen=True):
     record: Record
     body: bytes
     signature: bytes
+
+    @property
+    def run(self) -> Run:
+        """The run it is about.
+
+        Raises:
+            TypeError: it is a record of another kind.
+        """
+        if not isinstance(self.record.payload, Run):
+            raise TypeError(f"a record of kind {self.record.kind}")
+        return self.record.payload
 
     @property
     def id(self) -> bytes:
@@ -215,6 +311,8 @@ def encode_body(record: Record) -> bytes:
     fields, integers their shortest form and floats 64 bits; there is exactly one such encoding.
     """
     plain: Any = msgspec.to_builtins(record, builtin_types=(bytes,))
+    if isinstance(record.payload, Unknown):
+        plain["payload"] = plain["payload"]["content"]
     body = msgpack.packb(plain, use_bin_type=True)
     assert isinstance(body, bytes)  # noqa: S101 - packb is untyped; this is for the type checker
     return body

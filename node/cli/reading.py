@@ -13,6 +13,7 @@ from node.history import History, history
 from node.home import Home, known_tasks
 from skep.errors import ConfigError, UnknownId
 from skep.ports import TaskFacts
+from skep.records import Run
 
 ID_DIGITS_MIN = 4
 LISTED_MAX = 8
@@ -70,7 +71,20 @@ class Reading(Struct, frozen=True):
         """A program's id as it is; of a run, its program."""
         if content_id in self.ledger.programs():
             return content_id
-        return self.ledger.record(content_id).record.payload.program
+        return self.run(content_id).program
+
+    def run(self, content_id: bytes) -> Run:
+        """The run of a record.
+
+        Raises:
+            UnknownId: it is a record of another kind.
+        """
+        signed = self.ledger.record(content_id)
+        if signed.record.kind != "run":
+            raise UnknownId(
+                f"{content_id.hex()[:8]} is a {signed.record.kind}, no run", "See `skep runs`."
+            )
+        return signed.run
 
     def source(self, program: bytes) -> str:
         """Text of a program.

@@ -103,12 +103,13 @@ def _find(home: Reading, ident: str) -> Recorded:
                 f"program {short(found)} has no finished run here", "See `skep runs`."
             )
         found = first
-    record = home.ledger.record(found).record
-    if record.payload.status != "done":
+    run = home.run(found)
+    if run.status != "done":
         raise ConfigError(
-            f"run {short(found)} ended with {record.payload.status}", "Choose one that finished."
+            f"run {short(found)} ended with {run.status}", "Choose one that finished."
         )
-    return Recorded(found, record.task, record.payload, home.source(record.payload.program))
+    task = home.ledger.record(found).record.task
+    return Recorded(found, task, run, home.source(run.program))
 
 
 def _settings(

@@ -116,7 +116,7 @@ def _show_program(home: Reading, program: bytes, json: bool) -> None:
     )
     say("\nruns")
     for run_id in row.runs:
-        run = home.ledger.record(run_id).record.payload
+        run = home.run(run_id)
         note = f"  {run.note}" if run.status != "done" and run.note else ""
         value = number(value_of(run), ".6f")
         steps = f"  {run.steps} steps" if run.steps else ""
@@ -125,16 +125,16 @@ def _show_program(home: Reading, program: bytes, json: bool) -> None:
     if text:
         say()
         _print_diff(text)
-    record = home.ledger.record(row.runs[0]).record
-    _show_folder(home.home.runs / job_of(record.task, record.payload))
+    first = row.runs[0]
+    _show_folder(home.home.runs / job_of(home.ledger.record(first).record.task, home.run(first)))
 
 
 def _show_run(home: Reading, run_id: bytes, json: bool) -> None:
     if json:
         emit(_run_json(home, run_id))
         return
-    record = home.ledger.record(run_id).record
-    run, environment = record.payload, record.payload.environment
+    record, run = home.ledger.record(run_id).record, home.run(run_id)
+    environment = run.environment
     facts(
         [
             ("run", run_id.hex()),
@@ -211,10 +211,10 @@ def _print_diff(text: str) -> None:
 
 
 def _run_json(home: Reading, run_id: bytes) -> Document:
-    record = home.ledger.record(run_id).record
-    folder = home.home.runs / job_of(record.task, record.payload)
+    task, run = home.ledger.record(run_id).record.task, home.run(run_id)
+    folder = home.home.runs / job_of(task, run)
     return {
-        **run_document(run_id, record.task, record.payload, home.ledger),
+        **run_document(run_id, task, run, home.ledger),
         "curve": _curve(folder),
         "log": _log(folder),
     }

@@ -56,7 +56,7 @@ def survivors(home: Path) -> list[SignedRecord]:
     async def opened() -> list[SignedRecord]:
         async with open_ledger(home) as ledger:
             records = [ledger.record(one) for one, _ in ledger.runs(TASK)]
-            seeds = [one.record.payload.seed for one in records]
+            seeds = [one.run.seed for one in records]
             assert len(set(seeds)) == len(seeds)
             assert not {job.seed for job in ledger.jobs()} & set(seeds)
             assert sorted(one.id for one in feed_of(home)) == sorted(one.id for one in records)

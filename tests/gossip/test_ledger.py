@@ -95,7 +95,7 @@ async def test_those_who_publish_at_once_share_commits(tmp_path: Path) -> None:
                 nursery.start_soon(ledger.publish, make_run("p", seed=seed), TASK)
         assert 4 <= commits_in_log(tmp_path) - before <= 6
     seeds = await seeds_in(tmp_path)
-    assert seeds == [one.record.payload.seed for one in feed_of(tmp_path)]
+    assert seeds == [one.run.seed for one in feed_of(tmp_path)]
     assert sorted(seeds) == list(range(100))
 
 
@@ -192,7 +192,7 @@ async def test_finishing_a_job_publishes_its_run_and_removes_it(tmp_path: Path) 
             await ledger.finish(running, make_run("p", seed=9))
         signed = await ledger.finish(running, make_run("p", seed=7))
         assert ledger.jobs() == [other]
-        assert ledger.runs(TASK) == [(signed.id, signed.record.payload)]
+        assert ledger.runs(TASK) == [(signed.id, signed.run)]
         await ledger.finish(other, None)
         assert ledger.jobs() == []
     with Ledger.read(tmp_path) as view:
@@ -343,7 +343,7 @@ async def test_a_full_disk_is_an_error_and_afterwards_nothing_is_missing(tmp_pat
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, before)
             assert [run.seed for _, run in ledger.runs(TASK)] == [0]
-            assert [one.record.payload.seed for one in feed_of(tmp_path)] == [0]
+            assert [one.run.seed for one in feed_of(tmp_path)] == [0]
             assert ledger.programs() == {}
         await ledger.publish(make_run("p", seed=1), TASK)
     assert await seeds_in(tmp_path) == [0, 1]

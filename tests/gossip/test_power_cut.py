@@ -46,7 +46,7 @@ def survivors(folder: Path, cut: Cut, seed: int, synchronous: str = "") -> tuple
             program = Program(f"x = {number}\n", b"fingerprint")
             store.commit(
                 [
-                    *keep_record(signed),
+                    *keep_record(signed, own=True),
                     keep_program(program_id(program.source), program),
                     keep_job(make_job("p", seed=1000 + number)),
                 ]

@@ -30,7 +30,7 @@ def filled(path: Path) -> None:
     """A database with 50 records and 300 programs of 1 KB, closed."""
     with closing(Store.open(path)) as store:
         for signed in CHAIN:
-            store.commit(keep_record(signed))
+            store.commit(keep_record(signed, own=True))
         programs = [f"x = {number}\n" * 100 for number in range(300)]
         store.commit(keep_program(program_id(one), Program(one, b"f")) for one in programs)
 
@@ -50,7 +50,7 @@ def test_records_come_back_as_they_went_in(tmp_path: Path) -> None:
 def test_a_known_record_or_program_changes_nothing(tmp_path: Path) -> None:
     with closing(Store.open(tmp_path / "skep.db")) as store:
         for fingerprint in (b"first", b"second"):
-            store.commit(keep_record(CHAIN[0]))
+            store.commit(keep_record(CHAIN[0], own=True))
             store.commit([keep_program(content_id("p"), Program("x", fingerprint))])
         assert list(store.runs(TASK)) == [CHAIN[0]]
         assert store.programs() == {content_id("p"): Program("x", b"first")}
@@ -60,7 +60,7 @@ def test_two_records_at_one_place_are_both_kept_as_proof(tmp_path: Path) -> None
     fork = [make_signed(FIRST, make_run("p", seed=seed)) for seed in (1, 2)]
     with closing(Store.open(tmp_path / "skep.db")) as store:
         for signed in fork:
-            store.commit(keep_record(signed))
+            store.commit(keep_record(signed, own=True))
         assert list(store.runs(TASK)) == fork
 
 
@@ -82,7 +82,7 @@ def test_a_record_of_a_jobs_run_removes_that_job_only(tmp_path: Path) -> None:
     jobs.append(make_job("p", seed=0, task=content_id("other task")))
     with closing(Store.open(tmp_path / "skep.db")) as store:
         store.commit([keep_job(job) for job in jobs])
-        store.commit(keep_record(CHAIN[0]))
+        store.commit(keep_record(CHAIN[0], own=True))
         assert store.jobs() == jobs[1:]
 
 
@@ -90,9 +90,9 @@ def test_a_transaction_that_fails_changes_nothing(tmp_path: Path) -> None:
     wrong: Statement = ("INSERT INTO jobs (name, job) VALUES ('x', NULL)", ())
     with closing(Store.open(tmp_path / "skep.db")) as store:
         with pytest.raises(HomeError, match="NOT NULL"):
-            store.commit([*keep_record(CHAIN[0]), wrong])
+            store.commit([*keep_record(CHAIN[0], own=True), wrong])
         assert list(store.runs(TASK)) == []
-        store.commit(keep_record(CHAIN[0]))
+        store.commit(keep_record(CHAIN[0], own=True))
         assert list(store.runs(TASK)) == [CHAIN[0]]
 
 
@@ -100,7 +100,7 @@ def test_a_reader_sees_what_a_writer_commits_meanwhile(tmp_path: Path) -> None:
     path = tmp_path / "skep.db"
     with closing(Store.open(path)) as store, closing(Reader.open(path)) as reader:
         assert list(reader.runs(TASK)) == []
-        store.commit(keep_record(CHAIN[0]))
+        store.commit(keep_record(CHAIN[0], own=True))
         assert list(reader.runs(TASK)) == [CHAIN[0]]
 
 

@@ -9,8 +9,22 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gossip.wire import decode, encode, frame, split_frames
-from skep.errors import RecordError
-from skep.records import Environment, Hunk, Rescore, Run, Score, SetConstant
+from skep.errors import NewerRecord, RecordError
+from skep.records import (
+    Claim,
+    Environment,
+    Hunk,
+    Note,
+    Payload,
+    Profile,
+    Rescore,
+    Retract,
+    Run,
+    Score,
+    SetConstant,
+    Unknown,
+    encode_body,
+)
 from tests.factories import CPU, content_id, make_run
 from tests.gossip.scenes import make_record, make_signed
 
@@ -88,7 +102,7 @@ def test_a_record_reads_back_as_it_was_written(run: Run) -> None:
 @pytest.mark.parametrize("value", [1, 1.0, -0.0, 2**63, (1, 2.0), ()])
 def test_whole_floats_stay_floats_and_integers_integers(value: Any) -> None:
     body = encode(make_record(make_run("p", edits=(SetConstant("LR", value),))))
-    (edit,) = decode(SIGNATURE + body).record.payload.edits
+    (edit,) = decode(SIGNATURE + body).run.edits
     assert isinstance(edit, SetConstant)
     assert repr(edit.value) == repr(value)
 
@@ -171,7 +185,8 @@ NON_CANONICAL = {
     "bad UTF-8": GOOD.replace(b"\xa3cpu", b"\xa3c\xffu"),
     "extension type": _changed(time=msgpack.ExtType(1, b"x")),
     "timestamp": _changed(time=msgpack.Timestamp(1, 1)),
-    "other kind": _changed(kind="claim"),
+    "payload of another kind": _changed(kind="claim"),
+    "payload that is no map": _changed(kind="later", payload=[1]),
     "array": msgpack.packb(list(msgpack.unpackb(GOOD).values())),
     "nothing": b"",
     "deep nesting": b"\x91" * 5000,
@@ -291,3 +306,63 @@ def test_no_flipped_bit_of_a_frame_goes_unseen(position: int, bit: int) -> None:
     damaged = bytearray(frame(SIGNATURE + GOOD))
     damaged[position] ^= 1 << bit
     assert split_frames(bytes(damaged)) == ([], 0)
+
+
+def _said(kind: str, payload: Payload | Unknown) -> bytes:
+    return encode_body(make_record(kind=kind, payload=payload))
+
+
+CLAIM = Claim(program=b"p" * 32, parent=b"q" * 32, run=b"r" * 32, effect=-1500, note="wider")
+NOTE = Note(role="finding", about=None, text="width pays until 96", cites=(b"r" * 32,))
+PROFILE = Profile(name="attic", tier="cpu-float32-cpu-o3", role="full", software="skep 0.1.0")
+RETRACT = Retract(record=b"r" * 32, reason="the fan was off")
+LATER = Unknown({"text": "hello", "deep": {"list": [1, 2.5, None, b"x"]}})
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        ("claim", CLAIM),
+        ("note", NOTE),
+        ("profile", PROFILE),
+        ("retract", RETRACT),
+        ("later", LATER),
+    ],
+)
+def test_every_kind_reads_back(kind: str, payload: Payload | Unknown) -> None:
+    signed = decode(SIGNATURE + _said(kind, payload))
+    assert (signed.record.kind, signed.record.payload) == (kind, payload)
+    with pytest.raises(TypeError):
+        _ = signed.run
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        ("claim", replace(CLAIM, run=b"short")),
+        ("claim", replace(CLAIM, effect=2**53 + 1)),
+        ("claim", replace(CLAIM, note="two\nlines")),
+        ("claim", RETRACT),
+        ("note", replace(NOTE, text="")),
+        ("note", replace(NOTE, text="x" * 501)),
+        ("note", replace(NOTE, cites=(b"r" * 31,))),
+        ("note", replace(NOTE, cites=(b"r" * 32,) * 17)),
+        ("profile", replace(PROFILE, name="\u202eevil")),
+        ("retract", replace(RETRACT, record=b"")),
+        ("", LATER),
+        ("a\nb", LATER),
+        ("k" * 33, LATER),
+    ],
+)
+def test_payloads_out_of_range_are_refused(kind: str, payload: Payload | Unknown) -> None:
+    with pytest.raises(RecordError):
+        decode(SIGNATURE + _said(kind, payload))
+
+
+def test_a_later_version_is_nobodys_fault() -> None:
+    body = _changed(v=2)
+    with pytest.raises(NewerRecord):
+        decode(SIGNATURE + body)
+    with pytest.raises(RecordError) as caught:
+        decode(SIGNATURE + _changed(v=0))
+    assert not isinstance(caught.value, NewerRecord)

@@ -67,7 +67,7 @@ def campaign(count: int, seed: int) -> Counter[str]:
 def rendered(body: bytes) -> tuple[str, str, Mapping[str, Any]]:
     """How a record ends, the program that it renders, and the numbers that it carries."""
     try:
-        edits = decode(SIGNATURE + body).record.payload.edits
+        edits = decode(SIGNATURE + body).run.edits
     except RecordError:
         return "no record", "", {}
     numbers = {edit.name: edit.value for edit in edits if isinstance(edit, SetConstant)}
