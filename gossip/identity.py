@@ -21,6 +21,7 @@ from skep.records import SIGNING_PREFIX
 
 KEY_FILE = "identity.key"
 PUBLIC_KEY_BYTES = 32
+PRESENCE_PREFIX = b"skep/presence/1\0"
 
 # libp2p's peer-ids specification: PrivateKey { Type = 1: Ed25519 (1), Data = 2: seed ‖ public key }
 _PRIVATE_PREFIX = bytes.fromhex("08011240")
@@ -77,11 +78,24 @@ class Identity:
         """Signature (64 bytes) of a record body."""
         return bytes(self._key.sign(SIGNING_PREFIX + body).signature)
 
+    def sign_presence(self, body: bytes) -> bytes:
+        """Signature (64 bytes) of an announcement, which can never pass for a record's."""
+        return bytes(self._key.sign(PRESENCE_PREFIX + body).signature)
+
 
 def verify(author: bytes, body: bytes, signature: bytes) -> bool:
     """Whether `author` signed this record body. False for anything malformed; never raises."""
+    return _verify(author, SIGNING_PREFIX + body, signature)
+
+
+def verify_presence(author: bytes, body: bytes, signature: bytes) -> bool:
+    """Whether `author` signed this announcement. False for anything malformed; never raises."""
+    return _verify(author, PRESENCE_PREFIX + body, signature)
+
+
+def _verify(author: bytes, signed: bytes, signature: bytes) -> bool:
     try:
-        VerifyKey(author).verify(SIGNING_PREFIX + body, signature)
+        VerifyKey(author).verify(signed, signature)
     except (BadSignatureError, ValueError, TypeError):
         return False
     return True

@@ -1,0 +1,96 @@
+"""Multiaddrs of peers: reading them, and which of them may be believed from whom. Pure.
+
+Only what this mesh speaks: TCP on an IP address or a DNS name, ending in the peer id. An address
+from a stranger is an invitation to connect somewhere; so nobody is believed about networks nearer
+than the one he is seen on himself, and no peer on the internet can make a node knock at its own
+machine or its owner's router.
+"""
+
+import ipaddress
+import re
+from enum import IntEnum
+
+from msgspec import Struct
+
+from gossip.identity import parse_peer_id
+from skep.errors import ConfigError
+
+_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9-]{1,63}", re.I)
+_ADVICE = "One looks like /ip4/203.0.113.7/tcp/4001/p2p/12D3KooW…, or /dns4/… with a name"
+_PARTS = 7
+
+
+class Scope(IntEnum):
+    """How far away an address is."""
+
+    machine = 0
+    network = 1
+    internet = 2
+
+
+class Address(Struct, frozen=True):
+    """A peer's address: its host, its TCP port and its public key (32 bytes)."""
+
+    kind: str
+    host: str
+    port: int
+    peer: bytes
+
+    @property
+    def scope(self) -> Scope:
+        """How far away it is; a name counts as on the internet."""
+        return scope_of(self.host)
+
+
+def parse_address(text: str) -> Address:
+    """Read `/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT/p2p/PEER`.
+
+    Raises:
+        ConfigError: it is not such an address.
+    """
+    parts = text.split("/")
+    if len(parts) != _PARTS or parts[0] or parts[3] != "tcp" or parts[5] != "p2p":
+        raise ConfigError(f"{text[:100]!r} is no address of a peer", _ADVICE)
+    kind, host, port = parts[1], parts[2], parts[4]
+    if not _is_host(kind, host) or not re.fullmatch(r"[1-9][0-9]{0,4}", port) or int(port) > 65535:
+        raise ConfigError(f"{text[:100]!r} has no host and port to connect to", _ADVICE)
+    return Address(kind, host, int(port), parse_peer_id(parts[6]))
+
+
+def believable(address: Address, teller: Scope) -> bool:
+    """Whether an address may be taken from a peer that is itself seen at `teller`."""
+    if address.kind not in ("ip4", "ip6"):
+        return True
+    found = ipaddress.ip_address(address.host)
+    if found.is_unspecified or found.is_multicast:
+        return False
+    return address.scope >= teller
+
+
+def scope_of(host: str) -> Scope:
+    """How far away a host is; a name counts as on the internet."""
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        return Scope.internet
+    if found.is_loopback or found.is_unspecified:
+        return Scope.machine
+    return Scope.internet if found.is_global else Scope.network
+
+
+def scope_of_connection(address: str) -> Scope:
+    """How far away the other end of a connection is, from its multiaddr with or without peer id."""
+    parts = address.split("/")
+    return scope_of(parts[2]) if len(parts) > 2 else Scope.internet
+
+
+def _is_host(kind: str, host: str) -> bool:
+    if kind in ("dns", "dns4", "dns6"):
+        return _NAME.fullmatch(host) is not None
+    if kind not in ("ip4", "ip6"):
+        return False
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return found.version == int(kind[-1])

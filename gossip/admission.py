@@ -1,0 +1,136 @@
+"""How much others may send, and what becomes of peers that misbehave. Pure: time is an argument.
+
+Admission *defers*, it never drops: what is refused now is asked for again later, from whoever has
+it by then. Nothing here depends on who handed a record on, else one peer could censor another.
+Standing on the wire is about peers alone, for what they themselves sent.
+"""
+
+from msgspec import Struct
+
+from gossip.params import Params
+
+BAD_MAX = 20.0
+"""Points at which a peer is disconnected."""
+
+REMEMBERED_MAX = 4096
+"""Peers with bad points, and peers that were refused, that are remembered."""
+
+FORGIVEN_S = 600.0
+"""Points halve in this time."""
+
+REFUSE_S = 600.0
+REFUSE_MAX_S = 24 * 3600.0
+
+MALFORMED = 5.0
+"""For bytes that no honest node of this version sends."""
+
+FORGED = 10.0
+"""For a record whose signature is wrong."""
+
+BROKEN_PROMISE = 2.0
+"""For an answer that is not what was asked for, or rows that no records follow."""
+
+SILENT = 1.0
+"""For a request that got no answer."""
+
+
+class Bucket:
+    """Tokens that refill with time up to a burst."""
+
+    __slots__ = ("_at", "_burst", "_left", "_rate")
+
+    def __init__(self, burst: float, rate: float, now: float) -> None:
+        self._burst = burst
+        self._rate = rate
+        self._left = burst
+        self._at = now
+
+    def wait(self, now: float, cost: float) -> float:
+        """Seconds until `cost` tokens are there; 0 if they are."""
+        self._left = min(self._burst, self._left + max(now - self._at, 0.0) * self._rate)
+        self._at = now
+        return max(cost - self._left, 0.0) / self._rate
+
+    def take(self, cost: float) -> None:
+        """Use tokens, which `wait` has said are there."""
+        self._left -= cost
+
+
+class _Author(Struct):
+    records: Bucket
+    bytes: Bucket
+    total: int
+    known_since: float
+
+
+class Admission:
+    """Quotas of records: each author's, those of newcomers together, everybody's.
+
+    Args:
+        params: the numbers.
+        known: bytes stored of every author that was here before this start.
+        now: seconds.
+    """
+
+    def __init__(self, params: Params, known: dict[bytes, int], now: float) -> None:
+        self._params = params
+        self._all = Bucket(params.all_records, params.all_records_s, now)
+        self._newcomers = Bucket(params.newcomers_records, params.newcomers_records_s, now)
+        self._authors: dict[bytes, _Author] = {}
+        for author, total in known.items():
+            self._authors[author] = self._fresh(now, total, now - params.newcomer_s)
+
+    def ask(self, now: float, author: bytes, size: int) -> float:
+        """0 if a record of `size` bytes may come in now, and is counted; else seconds to wait."""
+        known = self._authors.get(author) or self._fresh(now, 0, now)
+        newcomer = now - known.known_since < self._params.newcomer_s
+        if known.total + size > self._params.author_total_bytes:
+            return self._params.newcomer_s
+        charges = [(known.records, 1.0), (known.bytes, float(size)), (self._all, 1.0)]
+        if newcomer:
+            charges.append((self._newcomers, 1.0))
+        wait = max(bucket.wait(now, cost) for bucket, cost in charges)
+        if wait > 0.0:
+            return wait
+        for bucket, cost in charges:
+            bucket.take(cost)
+        known.total += size
+        self._authors[author] = known
+        return 0.0
+
+    def _fresh(self, now: float, total: int, since: float) -> _Author:
+        params = self._params
+        return _Author(
+            Bucket(params.author_records, params.author_records_s, now),
+            Bucket(params.author_bytes, params.author_bytes_s, now),
+            total,
+            since,
+        )
+
+
+class Standing:
+    """Bad points of peers, forgiven with time, and for how long a peer is refused."""
+
+    def __init__(self) -> None:
+        self._points: dict[bytes, tuple[float, float]] = {}
+        self._refused: dict[bytes, int] = {}
+
+    def blame(self, now: float, peer: bytes, points: float) -> float:
+        """Add points; seconds for which the peer is to be refused, 0 if it may stay."""
+        total = self.points(now, peer) + points
+        self._points[peer] = (total, now)
+        if len(self._points) > REMEMBERED_MAX:
+            self._points.pop(min(self._points, key=lambda one: self.points(now, one)))
+        if total < BAD_MAX:
+            return 0.0
+        times = self._refused.pop(peer, 0) + 1
+        self._refused[peer] = times
+        if len(self._refused) > REMEMBERED_MAX:
+            del self._refused[next(iter(self._refused))]
+        del self._points[peer]
+        return float(min(REFUSE_S * 2 ** (times - 1), REFUSE_MAX_S))
+
+    def points(self, now: float, peer: bytes) -> float:
+        """Bad points of a peer now."""
+        points, at = self._points.get(peer, (0.0, now))
+        return float(points * 0.5 ** (max(now - at, 0.0) / FORGIVEN_S))

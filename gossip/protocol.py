@@ -1,0 +1,449 @@
+"""The protocol of one node: events in, effects out. Sans-IO: no socket, no clock, no disk.
+
+`handle(now, event)` is the whole of it; `wake_at` says when to call it without an event. It runs
+under `gossip.driver` on a real transport and under `gossip.simulate` with a thousand of its kind,
+unchanged. Feeds are `gossip.sync`'s, addresses `gossip.rendezvous`'s, who is there
+`gossip.presence`'s; what is left for this file is whom to talk to, when, and about what.
+"""
+
+import random
+from collections.abc import Mapping
+
+from gossip.addresses import scope_of_connection
+from gossip.admission import FORGED, MALFORMED, SILENT, Admission, Bucket, Standing
+from gossip.effects import (
+    Announce,
+    Answered,
+    Arrived,
+    Ask,
+    Asked,
+    Dial,
+    Dialled,
+    Drop,
+    Effect,
+    Event,
+    Found,
+    Keep,
+    Listening,
+    Missing,
+    Notice,
+    Publish,
+    Reply,
+    Said,
+    Unanswered,
+)
+from gossip.identity import peer_id
+from gossip.messages import (
+    ADDRESSES_MAX,
+    LASTS_MAX_S,
+    Answer,
+    Compare,
+    Have,
+    MessageError,
+    Peers,
+    Presence,
+    Programs,
+    Proof,
+    Request,
+    Same,
+    Want,
+    WantPeers,
+    WantPrograms,
+    pack,
+    rows_of,
+    unpack_answer,
+    unpack_request,
+)
+from gossip.params import Params
+from gossip.presence import Attendance
+from gossip.rendezvous import Rendezvous
+from gossip.replica import Replica
+from gossip.sync import Archive, Sync
+from gossip.texts import Shelf, Texts
+from gossip.transport import Connected, Disconnected, Heard, Misbehaved, Service
+from gossip.validate import RECORD, Validator
+from skep.records import SignedRecord
+
+REQUESTS = 120.0
+REQUESTS_S = 10.0
+"""Requests of one peer: at once, and per second."""
+
+SERVED = 32 * 2.0**20
+SERVED_S = 2 * 2.0**20
+"""Bytes answered to one peer: at once, and per second."""
+
+SERVICE: Mapping[type, Service] = {
+    Compare: "/skep/sync/1",
+    Want: "/skep/sync/1",
+    Proof: "/skep/sync/1",
+    Have: "/skep/sync/1",
+    WantPrograms: "/skep/program/1",
+    WantPeers: "/skep/peers/1",
+}
+
+
+class _Peer:
+    """A connected peer."""
+
+    def __init__(self, now: float, address: str, *, inbound: bool) -> None:
+        self.since = now
+        self.address = address
+        self.inbound = inbound
+        self.listens: tuple[str, ...] = ()
+        self.requests = Bucket(REQUESTS, REQUESTS_S, now)
+        self.served = Bucket(SERVED, SERVED_S, now)
+
+
+class Core:
+    """What a node knows of its swarm and does about it.
+
+    Args:
+        me: own public key (32 bytes).
+        swarm: id of the swarm (32 bytes).
+        replica: index of the records that are here.
+        archive: the records behind it.
+        shelf: texts of programs.
+        known: bytes stored of each author.
+        params: how often, how many, how much.
+        instance: 8 random bytes of this start.
+        now: seconds of this node's time.
+        wall_ms: milliseconds since the epoch at that moment.
+        seed: of all random choices.
+    """
+
+    def __init__(
+        self,
+        *,
+        me: bytes,
+        swarm: bytes,
+        replica: Replica,
+        archive: Archive,
+        shelf: Shelf,
+        known: dict[bytes, int],
+        params: Params,
+        instance: bytes,
+        now: float,
+        wall_ms: int,
+        seed: int,
+    ) -> None:
+        self.me = me
+        self.replica = replica
+        self.instance = instance
+        self.peers: dict[bytes, _Peer] = {}
+        self.attendance = Attendance()
+        self.wall_offset_ms = wall_ms - round(now * 1000)
+        self._swarm = swarm
+        self._params = params
+        self._rng = random.Random(seed)  # noqa: S311 - choices, not secrets
+        self.rendezvous = Rendezvous(me, params, self._rng)
+        self._validator = Validator(swarm)
+        self._standing = Standing()
+        self._now = now
+        self._effects: list[Effect] = []
+        self._pending: dict[int, tuple[bytes, Request]] = {}
+        self._number = 0
+        self._sessions = {c.session for c in replica.chains if c.author == me}
+        self._told: set[bytes] = set()
+        self._texts = Texts(swarm, shelf, self._rng)
+        self._compare_at = now
+        self._announce_at = now
+        self._dial_at = now
+        self._addresses: tuple[str, ...] = ()
+        self.sync = Sync(
+            swarm=swarm,
+            params=params,
+            replica=replica,
+            archive=archive,
+            validator=self._validator,
+            admission=Admission(params, known, now),
+            blame=self._blame,
+        )
+
+    @property
+    def validator(self) -> Validator:
+        """Checks messages of the topic; shared with the transport, so that each is checked once."""
+        return self._validator
+
+    @property
+    def wake_at(self) -> float:
+        """When `handle` wants to be called next, if nothing happens before."""
+        return min(self._compare_at, self._announce_at, self._dial_at)
+
+    def present(self, now: float) -> Mapping[bytes, Presence]:
+        """Who has announced itself lately, by author."""
+        return self.attendance.present(now)
+
+    def handle(self, now: float, event: Event) -> list[Effect]:
+        """Take in an event; what is to be done about it, in order."""
+        self._now = max(now, self._now)
+        self._dispatch(event)
+        self._keep_time()
+        if self.sync.taken:
+            self._take_in()
+        effects, self._effects = self._effects, []
+        return effects
+
+    def _dispatch(self, event: Event) -> None:
+        match event:
+            case Heard():
+                self._heard(event)
+            case Asked():
+                self._effects.append(Reply(event.number, self._reply(event)))
+            case Answered():
+                self._answered(event)
+            case Unanswered():
+                self._unanswered(event.number)
+            case Said():
+                self._said(event.signed)
+            case Connected():
+                self._connected(event)
+            case Disconnected():
+                self.peers.pop(event.peer, None)
+                self.sync.forget(event.peer)
+                self._dial_at = min(self._dial_at, self._now + 1.0)
+            case Misbehaved():
+                self._blame(event.peer, MALFORMED, event.what)
+            case Dialled():
+                ended = self.rendezvous.reached if event.reached else self.rendezvous.failed
+                ended(self._now, event.address)
+                self._dial_at = self._now
+            case Found():
+                self.rendezvous.add(event.addresses, "found")
+                self._dial_at = self._now
+            case Listening():
+                self._addresses = event.addresses
+            case Missing():
+                self._texts.missing = event.programs
+                self._ask_for_programs()
+            case _:
+                pass
+
+    # Time
+
+    def _keep_time(self) -> None:
+        if self._now >= self._compare_at:
+            asked = self._rng.sample(
+                sorted(self.peers), min(self._params.compare_peers, len(self.peers))
+            )
+            for peer in asked:
+                self._ask(peer, self.sync.compare(peer))
+            mean = self._params.behind_s if self.sync.behind else self._params.compare_s
+            self._compare_at = self._now + mean * self._rng.uniform(0.5, 1.5)
+            self._ask_for_programs()
+        if self._now >= self._announce_at:
+            self._announce()
+        if self._now >= self._dial_at:
+            self._look_for_peers()
+
+    def _look_for_peers(self) -> None:
+        for address in self.rendezvous.due(self._now, self.peers.keys()):
+            self._effects.append(Dial(address))
+        due = self.rendezvous.next_due()
+        pause = self._params.dial_s / 4
+        self._dial_at = max(self._now + pause, due) if due is not None else float("inf")
+
+    def _announce(self) -> None:
+        crowd = len(self.attendance.present(self._now))
+        pause = max(self._params.presence_s, self._params.presence_per_peer_s * crowd)
+        self._announce_at = self._now + pause * self._rng.uniform(0.8, 1.2)
+        if self.peers:
+            self._effects.append(Announce(min(round(pause * 2.5), LASTS_MAX_S)))
+
+    # Peers come, go and misbehave
+
+    def _connected(self, event: Connected) -> None:
+        if event.peer in self.peers:
+            return
+        if len(self.peers) >= self._params.connections_max and not self._makes_room():
+            self._effects.append(Drop(event.peer, self._params.rotate_s, "no room"))
+            return
+        alone = not self.peers
+        self.peers[event.peer] = _Peer(self._now, event.address, inbound=event.inbound)
+        self._ask(event.peer, self.sync.compare(event.peer))
+        self._ask(event.peer, WantPeers(self._swarm, self._addresses))
+        if alone:
+            self._announce_at = min(self._announce_at, self._now + 1.0)
+
+    def _makes_room(self) -> bool:
+        """Part with somebody who came by himself and has had time to find others.
+
+        A full meeting place stays open to newcomers this way, while connections that this node
+        chose itself are never given up to whoever knocks. For a rush there is some room beyond.
+        """
+        settled = [
+            peer
+            for peer, known in self.peers.items()
+            if known.inbound and self._now - known.since >= self._params.rotate_s
+        ]
+        if settled:
+            leaving = self._rng.choice(settled)
+            self._effects.append(Drop(leaving, self._params.rotate_s, "room for others"))
+            return True
+        return len(self.peers) < 2 * self._params.connections_max
+
+    def _blame(self, peer: bytes, points: float, why: str) -> None:
+        refuse_s = self._standing.blame(self._now, peer, points)
+        if refuse_s:
+            self.peers.pop(peer, None)
+            self.sync.forget(peer)
+            self._effects.append(Drop(peer, refuse_s, why))
+
+    # Requests
+
+    def _ask(self, peer: bytes, request: Request | None) -> None:
+        if request is None or peer not in self.peers:
+            return
+        self._number += 1
+        self._pending[self._number] = (peer, request)
+        service = SERVICE[type(request)]
+        self._effects.append(Ask(peer, service, pack(request), self._number))
+
+    def _unanswered(self, number: int) -> None:
+        peer, request = self._pending.pop(number, (b"", None))
+        if isinstance(request, Compare | Want | Proof):
+            self.sync.forget(peer)
+        elif isinstance(request, WantPrograms):
+            self._texts.unanswered()
+        if peer in self.peers:
+            self._blame(peer, SILENT, "it does not answer")
+
+    def _answered(self, event: Answered) -> None:
+        peer, request = self._pending.pop(event.number, (b"", None))
+        if request is None or peer not in self.peers:
+            self._texts.unanswered()
+            return
+        try:
+            answer = unpack_answer(event.data)
+        except MessageError as error:
+            self.sync.forget(peer)
+            self._texts.unanswered()
+            self._blame(peer, MALFORMED, str(error))
+            return
+        if isinstance(request, Compare | Want | Proof):
+            for following in self.sync.answered(self._now, peer, answer):
+                self._ask(peer, following)
+        elif isinstance(request, WantPeers) and isinstance(answer, Peers):
+            scope = scope_of_connection(self.peers[peer].address)
+            self.rendezvous.add(answer.addresses, "found", scope)
+            self._look_for_peers()
+        elif isinstance(request, WantPrograms) and isinstance(answer, Programs):
+            self._got_programs(peer, request, answer)
+        elif not isinstance(answer, Same):
+            self._blame(peer, MALFORMED, "an answer to another question")
+
+    def _reply(self, event: Asked) -> bytes:
+        """Bytes of the answer to a request; none refuse it."""
+        peer = self.peers.get(event.peer)
+        if peer is None or peer.requests.wait(self._now, 1.0) or peer.served.wait(self._now, 1.0):
+            return b""
+        peer.requests.take(1.0)
+        try:
+            request = unpack_request(event.data)
+        except MessageError as error:
+            self._blame(event.peer, MALFORMED, str(error))
+            return b""
+        if request.swarm != self._swarm or SERVICE[type(request)] != event.service:
+            self._blame(event.peer, MALFORMED, "a request for another swarm or service")
+            return b""
+        answer = pack(self._answer(event.peer, request))
+        peer.served.take(float(len(answer)))
+        return answer
+
+    def _answer(self, peer: bytes, request: Request) -> Answer:
+        match request:
+            case Compare() | Want() | Proof():
+                return self.sync.asked(request)
+            case Have():
+                self._ask(peer, self.sync.fetch(self._now, peer, rows_of(request.rows)))
+                return Same()
+            case WantPrograms():
+                return self._texts.answer(request)
+            case WantPeers():
+                return self._exchange(peer, request)
+
+    def _exchange(self, peer: bytes, request: WantPeers) -> Peers:
+        """Note where a peer can be reached, and tell it of others: those that answered this node,
+        and those that have said so themselves and are here."""
+        asking = self.peers[peer]
+        suffix = "/p2p/" + peer_id(peer)
+        asking.listens = tuple(one for one in request.addresses if one.endswith(suffix))
+        scope = scope_of_connection(asking.address)
+        self.rendezvous.add(asking.listens, "found", scope)
+        others = [one for key, known in self.peers.items() if key != peer for one in known.listens]
+        found = list(dict.fromkeys([*self.rendezvous.good(), *others]))
+        found = [one for one in found if scope_of_connection(one) >= scope]
+        return Peers(tuple(self._rng.sample(found, min(ADDRESSES_MAX, len(found)))))
+
+    # Records
+
+    def _heard(self, event: Heard) -> None:
+        checked = self._validator.message(event.data)
+        if checked.answer == "reject":
+            self._blame(event.peer, FORGED if checked.forged else MALFORMED, checked.why)
+        elif isinstance(checked.content, SignedRecord):
+            row = self.sync.heard(self._now, checked.content)
+            if row is not None and event.peer in self.peers:
+                self._ask(event.peer, self.sync.fetch(self._now, event.peer, [row]))
+        elif isinstance(checked.content, Presence):
+            self._attend(checked.content)
+
+    def _attend(self, presence: Presence) -> None:
+        wall_ms = round(self._now * 1000) + self.wall_offset_ms
+        if presence.author == self.me:
+            self._meet_myself(presence.instance, "is in use by another node right now")
+        else:
+            self.attendance.hear(self._now, wall_ms, presence)
+
+    def _said(self, signed: SignedRecord) -> None:
+        self._sessions.add(signed.record.session)
+        self.sync.own(signed)
+        self._effects.append(Publish(RECORD + signed.signature + signed.body))
+
+    def _take_in(self) -> None:
+        taken, self.sync.taken = self.sync.taken, []
+        self._effects.append(Keep(tuple(taken)))
+        for signed in taken:
+            record = signed.record
+            if record.author == self.me and record.session not in self._sessions:
+                self._sessions.add(record.session)
+                self._recovered(signed)
+
+    def _recovered(self, signed: SignedRecord) -> None:
+        """A record in this node's name that this home did not have."""
+        wall_ms = round(self._now * 1000) + self.wall_offset_ms
+        if wall_ms - signed.record.time < 60_000:
+            self._meet_myself(signed.record.session, "has just said something elsewhere")
+            return
+        self._effects.append(
+            Notice(
+                "peers gave back records that this node made and this home had lost"
+                " (a copied or restored home); they are kept, and this node goes on beside them"
+            )
+        )
+
+    def _meet_myself(self, which: bytes, what: str) -> None:
+        if which == self.instance or which in self._told:
+            return
+        self._told.add(which)
+        self._effects.append(
+            Notice(
+                f"this node's key {what}: its home was copied. Both go on in chains of their own,"
+                " but the swarm takes them for one node. Delete identity.key in one of the homes"
+                " to make it a node of its own"
+            )
+        )
+
+    # Programs
+
+    def _ask_for_programs(self) -> None:
+        asking = self._texts.request(self.peers.keys())
+        if asking is not None:
+            self._ask(*asking)
+
+    def _got_programs(self, peer: bytes, request: WantPrograms, answer: Programs) -> None:
+        found = self._texts.answered(request, answer)
+        if found is None:
+            self._blame(peer, FORGED, "a program that is not what was asked for")
+        elif found:
+            self._effects.append(Arrived(found))
+            self._ask_for_programs()

@@ -1,0 +1,116 @@
+"""Whom to dial next: known addresses, their back-off, and how many connections are enough. Pure.
+
+Bootstrap addresses are tried for ever; found ones are forgotten after some failures, but a node
+whose every address fails keeps the best of them. Nothing here connects.
+"""
+
+import random
+from collections.abc import Collection, Iterable
+from typing import Literal
+
+from msgspec import Struct
+
+from gossip.addresses import Address, Scope, believable, parse_address
+from gossip.params import Params
+from skep.errors import ConfigError
+
+FAILURES_MAX = 8
+"""Failures in a row after which a found address is forgotten."""
+
+Source = Literal["bootstrap", "remembered", "found"]
+
+
+class _Known(Struct):
+    address: Address
+    source: Source
+    failures: int = 0
+    due: float = 0.0
+    dialling: bool = False
+
+
+class Rendezvous:
+    """Addresses of the swarm and when to try them.
+
+    Args:
+        me: own public key, never dialled.
+        params: degree, pauses, limits.
+        rng: for jitter and choice.
+    """
+
+    def __init__(self, me: bytes, params: Params, rng: random.Random) -> None:
+        self._me = me
+        self._params = params
+        self._rng = rng
+        self._known: dict[str, _Known] = {}
+        self.degree = params.degree
+
+    def add(self, texts: Iterable[str], source: Source, teller: Scope = Scope.machine) -> None:
+        """Learn addresses; those that make no sense, or not from this teller, are left out."""
+        for text in texts:
+            try:
+                address = parse_address(text)
+            except ConfigError:
+                continue
+            known = self._known.get(text)
+            if address.peer == self._me or not believable(address, teller):
+                continue
+            if known is None and len(self._known) < self._params.addresses_max:
+                self._known[text] = _Known(address, source)
+            elif known is not None and source == "bootstrap":
+                known.source = source
+
+    def good(self) -> list[str]:
+        """Addresses that answered last time, to be remembered and handed on."""
+        return [
+            text for text, known in self._known.items() if known.failures == 0 and known.due > 0.0
+        ]
+
+    def due(self, now: float, connected: Collection[bytes]) -> list[str]:
+        """Addresses to dial now; each has to be reported back by `connected` or `failed`."""
+        dialling = {k.address.peer for k in self._known.values() if k.dialling}
+        room = min(self.degree - len(connected) - len(dialling), self._params.dials - len(dialling))
+        if room <= 0:
+            return []
+        waiting = [
+            (text, known)
+            for text, known in self._known.items()
+            if known.due <= now
+            and not known.dialling
+            and known.address.peer not in connected
+            and known.address.peer not in dialling
+        ]
+        # Meeting places are for the first contact; in company, others come first.
+        first = "bootstrap" if not connected else "found"
+        self._rng.shuffle(waiting)
+        waiting.sort(key=lambda one: (one[1].source != first, one[1].failures))
+        chosen: dict[bytes, str] = {}
+        for text, known in waiting:
+            if len(chosen) < room and known.address.peer not in chosen:
+                chosen[known.address.peer] = text
+                known.dialling = True
+        return list(chosen.values())
+
+    def reached(self, now: float, text: str) -> None:
+        """An address answered."""
+        if known := self._known.get(text):
+            known.failures, known.dialling = 0, False
+            known.due = now + self._pause(0)
+
+    def failed(self, now: float, text: str) -> None:
+        """An address did not answer; it is tried again later, and later each time."""
+        known = self._known.get(text)
+        if known is None:
+            return
+        known.failures += 1
+        known.dialling = False
+        known.due = now + self._pause(known.failures)
+        if known.source != "bootstrap" and known.failures >= FAILURES_MAX and len(self._known) > 1:
+            del self._known[text]
+
+    def next_due(self) -> float | None:
+        """When the next address can be tried."""
+        return min((k.due for k in self._known.values() if not k.dialling), default=None)
+
+    def _pause(self, failures: int) -> float:
+        longest = min(self._params.dial_s * 2**failures, self._params.dial_max_s)
+        return float(longest * self._rng.uniform(0.5, 1.0))

@@ -1,0 +1,319 @@
+"""Bringing two replicas together: compare, fetch what is missing, prove forks. Sans-IO.
+
+Gossip is a hint; this is the guarantee. One comparison with one peer goes: are the digests the
+same? If not, its rows; then ranges of records until nothing of its rows is missing here; then the
+proofs of forks. A peer that is behind is told so and does the same from its side. Whatever breaks
+off is taken up by the next comparison, with whomever that is.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from gossip.admission import BROKEN_PROMISE, FORGED, MALFORMED, Admission
+from gossip.messages import (
+    RANGES_MAX,
+    RECORDS_MAX,
+    RECORDS_MAX_BYTES,
+    ROWS_MAX,
+    Answer,
+    Compare,
+    Have,
+    Proof,
+    Range,
+    Records,
+    Request,
+    Rows,
+    Same,
+    Want,
+    rows_of,
+)
+from gossip.params import Params
+from gossip.replica import Replica, Row, chain_key
+from gossip.validate import Validator
+from skep.records import SignedRecord
+
+HAVE_MAX = 256
+"""Rows of one announcement to a peer that is behind."""
+
+
+class Archive(Protocol):
+    """Where stored records are read from."""
+
+    def chain(self, author: bytes, session: bytes, start: int, stop: int) -> list[bytes]:
+        """Records `signature ‖ body` of a chain in order of position, within a message's limits;
+        both where two share a position."""
+        ...
+
+
+class Fetch:
+    """What is to be had from one peer."""
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, Row] = {}
+        self.probes: dict[bytes, int] = {}
+        self.proved: set[Row] = set()
+        self.asked: Request | None = None
+        self.compare_again = False
+
+
+class Sync:
+    """Feeds of one swarm, kept equal with those of peers.
+
+    Args:
+        swarm: its id.
+        params: limits.
+        replica: the index; this is its only writer.
+        archive: the records behind the index.
+        validator: checks records.
+        admission: how many may come in.
+        blame: told of what peers did wrong: (peer, points, why).
+    """
+
+    def __init__(
+        self,
+        *,
+        swarm: bytes,
+        params: Params,
+        replica: Replica,
+        archive: Archive,
+        validator: Validator,
+        admission: Admission,
+        blame: Callable[[bytes, float, str], None],
+    ) -> None:
+        self._swarm = swarm
+        self._params = params
+        self._replica = replica
+        self._archive = archive
+        self._validator = validator
+        self._admission = admission
+        self._blame = blame
+        self._fetches: dict[bytes, Fetch] = {}
+        self._deferred: dict[bytes, float] = {}
+        self.taken: list[SignedRecord] = []
+        """Records that have come in and are to be stored; whoever stores them empties the list."""
+
+    @property
+    def behind(self) -> bool:
+        """Whether something is known to be missing here."""
+        return bool(self._deferred) or any(fetch.rows for fetch in self._fetches.values())
+
+    def deferred_until(self) -> float | None:
+        """When the first chain that is held back by a quota may be asked for again."""
+        return min(self._deferred.values(), default=None)
+
+    # This node asks
+
+    def compare(self, peer: bytes) -> Request | None:
+        """The request that begins a comparison; None while one with this peer is going on."""
+        fetch = self._fetches.setdefault(peer, Fetch())
+        if fetch.asked is not None:
+            fetch.compare_again = True
+            return None
+        fetch.asked = Compare(self._swarm, self._replica.digest())
+        return fetch.asked
+
+    def fetch(self, now: float, peer: bytes, rows: list[Row]) -> Request | None:
+        """The request for records that a peer has said it has; None if one is under way."""
+        fetch = self._fetches.setdefault(peer, Fetch())
+        fetch.rows |= {row.key: row for row in rows if self._lacks(row)}
+        return self._next(now, peer, fetch) if fetch.asked is None else None
+
+    def forget(self, peer: bytes) -> None:
+        """The peer is gone, or did not answer."""
+        self._fetches.pop(peer, None)
+
+    def answered(self, now: float, peer: bytes, answer: Answer) -> list[Request]:
+        """Take in an answer; what to ask and to tell the peer next."""
+        fetch = self._fetches.get(peer)
+        if fetch is None or fetch.asked is None:
+            return []
+        asked, fetch.asked = fetch.asked, None
+        told: list[Request] = []
+        if isinstance(asked, Compare) and isinstance(answer, Rows):
+            told = self._compared(fetch, asked, answer)
+        elif isinstance(asked, Want | Proof) and isinstance(answer, Records):
+            self._received(now, peer, fetch, asked, answer)
+        elif not (isinstance(asked, Compare) and isinstance(answer, Same)):
+            self._blame(peer, MALFORMED, "an answer to another question")
+            fetch.rows.clear()
+        following = fetch.asked or self._next(now, peer, fetch)
+        return [*told, *([following] if following else [])]
+
+    def _compared(self, fetch: Fetch, asked: Compare, answer: Rows) -> list[Request]:
+        """Note what the peer has more of; the announcement of what it has less of, if any."""
+        theirs = {row.key: row for row in rows_of(answer.rows)}
+        fetch.rows |= {key: row for key, row in theirs.items() if self._lacks(row)}
+        last = max(theirs, default=b"\xff" * 16)
+        ahead = [
+            row
+            for row in self._replica.rows(asked.after)
+            if (row.key <= last or not answer.more) and _is_ahead(row, theirs.get(row.key))
+        ]
+        if answer.more and theirs:
+            fetch.asked = Compare(self._swarm, asked.digest, last)
+        if not ahead:
+            return []
+        return [Have(self._swarm, b"".join(row.packed() for row in ahead[:HAVE_MAX]))]
+
+    def _lacks(self, theirs: Row) -> bool:
+        """Whether a peer with this row has anything that is not here."""
+        mine = self._replica.row(theirs.key)
+        if mine is None:
+            return self._replica.size < self._params.feeds_max
+        if mine.forked:
+            # Only an earlier fork, or another one in the same place, is news.
+            return theirs.forked and theirs.next <= mine.next and theirs != mine
+        return (
+            theirs.next > mine.next
+            or (theirs.next == mine.next and theirs != mine)
+            or (theirs.forked)
+        )
+
+    def _next(self, now: float, peer: bytes, fetch: Fetch) -> Request | None:
+        """What to ask a peer for, until it has nothing more that is missing here."""
+        self._deferred = {key: at for key, at in self._deferred.items() if at > now}
+        if not fetch.rows and fetch.compare_again:
+            fetch.compare_again = False
+            return self.compare(peer)
+        busy = {
+            one.key
+            for other, their in self._fetches.items()
+            if other != peer and isinstance(their.asked, Want)
+            for one in their.asked.ranges
+        }
+        ranges: list[Range] = []
+        for key, row in list(fetch.rows.items()):
+            if key in self._deferred or not (self._lacks(row) or key in fetch.probes):
+                del fetch.rows[key]
+            elif key not in busy and len(ranges) < RANGES_MAX:
+                ranges += self._range(fetch, row)
+        if ranges:
+            fetch.asked = Want(self._swarm, tuple(ranges))
+            return fetch.asked
+        for key, row in list(fetch.rows.items()):
+            if key in busy:
+                continue
+            del fetch.rows[key]
+            if row.forked and row not in fetch.proved:
+                fetch.proved.add(row)
+                fetch.asked = Proof(self._swarm, key)
+                return fetch.asked
+        return None
+
+    def _range(self, fetch: Fetch, row: Row) -> Iterator[Range]:
+        """What of a peer's chain to ask for next, if it is not just the proof of its fork."""
+        mine = self._replica.row(row.key)
+        here = mine.next if mine else 0
+        same_length = mine is not None and row.next == here and not (row.forked or mine.forked)
+        if row.key in fetch.probes or same_length:
+            # Another end than ours: there is a fork behind us, to be looked for backwards.
+            stop = fetch.probes.get(row.key, here)
+            fetch.probes[row.key] = start = max(stop - RECORDS_MAX, 0)
+            if stop:
+                yield Range(row.key, start, stop)
+        elif row.next > here and not (mine and mine.forked):
+            yield Range(row.key, here, row.next)
+
+    def _received(
+        self, now: float, peer: bytes, fetch: Fetch, asked: Want | Proof, answer: Records
+    ) -> None:
+        """Take in records that were asked for."""
+        keys = {one.key for one in asked.ranges} if isinstance(asked, Want) else {asked.key}
+        moved: set[bytes] = set()
+        for signed in answer.signed:
+            checked = self._validator.record(signed)
+            if not isinstance(checked.content, SignedRecord):
+                if checked.answer == "reject":
+                    self._blame(peer, FORGED if checked.forged else MALFORMED, checked.why)
+                    fetch.rows.clear()
+                    return
+                continue
+            record = checked.content.record
+            key = chain_key(record.author, record.session)
+            if key not in keys:
+                self._blame(peer, BROKEN_PROMISE, "records that nobody asked for")
+                fetch.rows.clear()
+                return
+            if self._offered(now, fetch, key, checked.content):
+                moved.add(key)
+        for key in keys - moved:
+            # Nothing came, or nothing new: another comparison may find it elsewhere.
+            fetch.rows.pop(key, None)
+            fetch.probes.pop(key, None)
+        if not moved and isinstance(asked, Want) and not answer.signed:
+            self._blame(peer, BROKEN_PROMISE / 4, "records announced and not delivered")
+
+    def _offered(self, now: float, fetch: Fetch, key: bytes, signed: SignedRecord) -> bool:
+        """Take one record in; whether that brought the chain nearer to the peer's."""
+        place = self._replica.place(signed)
+        if place == "diverged":
+            fetch.probes.setdefault(key, signed.record.seq)
+            return True
+        if place not in ("new", "fork") or not self._admitted(now, key, signed):
+            return False
+        self._replica.put(signed)
+        self.taken.append(signed)
+        if place == "fork":
+            fetch.probes.pop(key, None)
+        return True
+
+    def _admitted(self, now: float, key: bytes, signed: SignedRecord) -> bool:
+        wait = self._admission.ask(now, signed.record.author, len(signed.body))
+        if wait > 0.0:
+            self._deferred[key] = now + wait
+        return wait == 0.0
+
+    # Others ask, or pass something on
+
+    def heard(self, now: float, signed: SignedRecord) -> Row | None:
+        """Take in a record from the topic; what to fetch from whoever passed it on, if anything."""
+        key = chain_key(signed.record.author, signed.record.session)
+        place = self._replica.place(signed)
+        if place in ("new", "fork"):
+            if self._deferred.get(key, 0.0) <= now and self._admitted(now, key, signed):
+                self._replica.put(signed)
+                self.taken.append(signed)
+            return None
+        if place in ("gap", "diverged"):
+            return Row(key, signed.record.seq + 1, signed.id[:8], forked=False)
+        return None
+
+    def own(self, signed: SignedRecord) -> None:
+        """Index a record of this node, which is stored already."""
+        if self._replica.place(signed) == "new":
+            self._replica.put(signed)
+
+    def asked(self, request: Compare | Want | Proof) -> Answer:
+        """Answer a peer."""
+        if isinstance(request, Compare):
+            if request.digest == self._replica.digest():
+                return Same()
+            rows = self._replica.rows(request.after, ROWS_MAX)
+            return Rows(b"".join(row.packed() for row in rows), len(rows) == ROWS_MAX)
+        if isinstance(request, Proof):
+            chain = self._replica.chain(request.key)
+            if chain is None or chain.fork is None:
+                return Records(())
+            both = self._archive.chain(
+                chain.author, chain.session, chain.fork.seq, chain.fork.seq + 1
+            )
+            return Records(tuple(both[:RECORDS_MAX]))
+        return Records(tuple(self._wanted(request)))
+
+    def _wanted(self, want: Want) -> Iterator[bytes]:
+        left, count = RECORDS_MAX_BYTES, RECORDS_MAX
+        for one in want.ranges:
+            chain = self._replica.chain(one.key)
+            if chain is None or left <= 0 or count <= 0:
+                continue
+            stop = min(one.stop, one.start + count)
+            for signed in self._archive.chain(chain.author, chain.session, one.start, stop):
+                if left <= 0 or count <= 0:
+                    break
+                left -= len(signed)
+                count -= 1
+                yield signed
+
+
+def _is_ahead(mine: Row, theirs: Row | None) -> bool:
+    return theirs is None or mine.next > theirs.next or (mine.forked and not theirs.forked)
