@@ -9,6 +9,7 @@ machine or its owner's router.
 import ipaddress
 import re
 from enum import IntEnum
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -42,6 +43,7 @@ class Address(Struct, frozen=True):
         return scope_of(self.host)
 
 
+@lru_cache(maxsize=4096)
 def parse_address(text: str) -> Address:
     """Read `/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT/p2p/PEER`.
 
@@ -67,6 +69,7 @@ def believable(address: Address, teller: Scope) -> bool:
     return address.scope >= teller
 
 
+@lru_cache(maxsize=4096)
 def scope_of(host: str) -> Scope:
     """How far away a host is; a name counts as on the internet."""
     try:

@@ -238,9 +238,11 @@ class Core:
     def _look_for_peers(self) -> None:
         for address in self.rendezvous.due(self._now, self.peers.keys()):
             self._effects.append(Dial(address))
-        due = self.rendezvous.next_due()
-        pause = self._params.dial_s / 4
-        self._dial_at = max(self._now + pause, due) if due is not None else float("inf")
+        self._dial_at = float("inf")
+        if len(self.peers) < self._params.degree:
+            due = self.rendezvous.next_due()
+            if due is not None:
+                self._dial_at = max(self._now + self._params.dial_s / 4, due)
 
     def _announce(self) -> None:
         crowd = len(self.attendance.present(self._now))

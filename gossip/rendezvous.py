@@ -25,7 +25,6 @@ class _Known(Struct):
     source: Source
     failures: int = 0
     due: float = 0.0
-    dialling: bool = False
 
 
 class Rendezvous:
@@ -42,21 +41,23 @@ class Rendezvous:
         self._params = params
         self._rng = rng
         self._known: dict[str, _Known] = {}
-        self.degree = params.degree
+        self._dialling: set[bytes] = set()
 
     def add(self, texts: Iterable[str], source: Source, teller: Scope = Scope.machine) -> None:
         """Learn addresses; those that make no sense, or not from this teller, are left out."""
         for text in texts:
+            known = self._known.get(text)
+            if known is None and len(self._known) >= self._params.addresses_max:
+                continue
             try:
                 address = parse_address(text)
             except ConfigError:
                 continue
-            known = self._known.get(text)
             if address.peer == self._me or not believable(address, teller):
                 continue
-            if known is None and len(self._known) < self._params.addresses_max:
+            if known is None:
                 self._known[text] = _Known(address, source)
-            elif known is not None and source == "bootstrap":
+            elif source == "bootstrap":
                 known.source = source
 
     def good(self) -> list[str]:
@@ -67,15 +68,14 @@ class Rendezvous:
 
     def due(self, now: float, connected: Collection[bytes]) -> list[str]:
         """Addresses to dial now; each has to be reported back by `connected` or `failed`."""
-        dialling = {k.address.peer for k in self._known.values() if k.dialling}
-        room = min(self.degree - len(connected) - len(dialling), self._params.dials - len(dialling))
+        dialling = self._dialling
+        room = min(self._params.degree - len(connected), self._params.dials) - len(dialling)
         if room <= 0:
             return []
         waiting = [
             (text, known)
             for text, known in self._known.items()
             if known.due <= now
-            and not known.dialling
             and known.address.peer not in connected
             and known.address.peer not in dialling
         ]
@@ -87,13 +87,14 @@ class Rendezvous:
         for text, known in waiting:
             if len(chosen) < room and known.address.peer not in chosen:
                 chosen[known.address.peer] = text
-                known.dialling = True
+                dialling.add(known.address.peer)
         return list(chosen.values())
 
     def reached(self, now: float, text: str) -> None:
         """An address answered."""
         if known := self._known.get(text):
-            known.failures, known.dialling = 0, False
+            self._dialling.discard(known.address.peer)
+            known.failures = 0
             known.due = now + self._pause(0)
 
     def failed(self, now: float, text: str) -> None:
@@ -101,15 +102,16 @@ class Rendezvous:
         known = self._known.get(text)
         if known is None:
             return
+        self._dialling.discard(known.address.peer)
         known.failures += 1
-        known.dialling = False
         known.due = now + self._pause(known.failures)
         if known.source != "bootstrap" and known.failures >= FAILURES_MAX and len(self._known) > 1:
             del self._known[text]
 
     def next_due(self) -> float | None:
         """When the next address can be tried."""
-        return min((k.due for k in self._known.values() if not k.dialling), default=None)
+        waiting = (k.due for k in self._known.values() if k.address.peer not in self._dialling)
+        return min(waiting, default=None)
 
     def _pause(self, failures: int) -> float:
         longest = min(self._params.dial_s * 2**failures, self._params.dial_max_s)
