@@ -9,18 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer.small import Bench, make_task
+from tests.trainer.small import AROUND_A_TEXT, CONTEXT, VOCABULARY, Bench, make_task
 from trainer import sandbox, scoring, serving
 
-VOCABULARY, CONTEXT, WINDOWS = 32, 16, 16
+WINDOWS = 16
 UNIFORM = 2_500_000
 """Micro-bits per byte of a guess: 32 tokens, 2 bytes each."""
 
-PREPARE = """
-import numpy as np
-
-VOCABULARY, CONTEXT, WINDOWS = 32, 16, 64
-
+PREPARE = f"""{AROUND_A_TEXT}
 def text(stream, size):
     # Four times in five a token follows from the one before it: in half of all cases by a rule
     # that holds for all texts, in the others by a rule that holds for this text alone.
@@ -35,20 +31,10 @@ def text(stream, size):
     return tokens
 
 def prepare(data, report):
-    data.mkdir(parents=True, exist_ok=True)
-    tokens = np.concatenate([text([number, 2], 500) for number in range(40)])
-    tokens.astype("<u2").tofile(data / "train.bin")
-
-def meta(data):
-    return {"vocab": VOCABULARY, "context": CONTEXT}
-
-def train_tokens(data):
-    return np.memmap(data / "train.bin", "<u2", "r")
+    keep(data, np.concatenate([text([number, 2], 500) for number in range(40)]))
 
 def validation(data, split, seed):
-    tokens = text([seed, split == "heldout"], WINDOWS * CONTEXT + 1)
-    shape = (WINDOWS, CONTEXT)
-    return tokens[:-1].reshape(shape), tokens[1:].reshape(shape), np.full(shape, 2, np.int32)
+    return windows(text([seed, split == "heldout"], 64 * CONTEXT + 1))
 """
 
 IMPORTS = """

@@ -27,27 +27,38 @@ memory_mib = 700
 timeout_s = 4
 """
 
-PREPARE = """
-import numpy as np
-
 VOCABULARY, CONTEXT = 32, 16
 
-def prepare(data, report):
-    tokens = np.random.default_rng(0).integers(0, VOCABULARY, 5000)
-    tokens[1::2] = (tokens[::2] + 1) % VOCABULARY
+AROUND_A_TEXT = f"""
+import numpy as np
+
+VOCABULARY, CONTEXT = {VOCABULARY}, {CONTEXT}
+
+def keep(data, tokens):
     data.mkdir(parents=True, exist_ok=True)
     tokens.astype("<u2").tofile(data / "train.bin")
 
 def meta(data):
-    return {"vocab": VOCABULARY, "context": CONTEXT}
+    return {{"vocab": VOCABULARY, "context": CONTEXT}}
 
 def train_tokens(data):
     return np.memmap(data / "train.bin", "<u2", "r")
 
+def windows(tokens):
+    inputs, targets = tokens[:-1].reshape(-1, CONTEXT), tokens[1:].reshape(-1, CONTEXT)
+    return inputs, targets, np.full(inputs.shape, 2, np.int32)
+"""
+"""What a prepare.py has besides its texts: every token stands for 2 bytes."""
+
+PREPARE = f"""{AROUND_A_TEXT}
+def prepare(data, report):
+    tokens = np.random.default_rng(0).integers(0, VOCABULARY, 5000)
+    tokens[1::2] = (tokens[::2] + 1) % VOCABULARY
+    keep(data, tokens)
+
 def validation(data, split, seed):
-    tokens = np.random.default_rng([seed, split == "heldout"]).integers(0, VOCABULARY, 641)
-    inputs, targets = tokens[:-1].reshape(40, 16), tokens[1:].reshape(40, 16)
-    return inputs, targets, np.full((40, 16), 2, np.int32)
+    rng = np.random.default_rng([seed, split == "heldout"])
+    return windows(rng.integers(0, VOCABULARY, 40 * CONTEXT + 1))
 """
 
 PROGRAM = """

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from skep.ports import Draw, Scored
-from tests.trainer.models import BIGRAM, CONTEXT, PREPARE, VOCABULARY, open_bench, program
-from tests.trainer.small import Bench
+from tests.trainer.models import BIGRAM, PREPARE, open_bench, program
+from tests.trainer.small import CONTEXT, VOCABULARY, Bench
 from trainer import sandbox
 from trainer.block import read_block
 
