@@ -1,11 +1,14 @@
 """A task small enough to train in a blink, and an executor for it that many tests share."""
 
+import sys
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from textwrap import dedent
 from typing import TypeVar
 
+import psutil
 import trio
 
 from skep.ports import Code, Draw, Order, Outcome, Progress, Scored, Subject
@@ -104,6 +107,17 @@ def make_task(folder: Path, prepare: str = PREPARE) -> Task:
     exec(prepare, names)  # noqa: S102 - the text above
     names["prepare"](task.data, print)  # type: ignore[operator]
     return task
+
+
+def processes_of(file: str) -> list[psutil.Process]:
+    """Those below this process whose Python runs a file of this name, and forks of them."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # gone meanwhile, or about to go
+            command = process.cmdline()
+            if command[:1] == [sys.executable] and any(p.endswith(f"/{file}") for p in command):
+                found.append(process)
+    return found
 
 
 class Bench:

@@ -19,6 +19,7 @@ from skep.errors import PatchError, TrainerFault
 from skep.patch import apply, fingerprint
 from skep.records import Hunk, SetConstant, program_id
 from tests.skep.hostile import GROUPS, KNOBS, SEED, Hostile
+from tests.trainer.small import processes_of
 from trainer.examination import EXAMINER, Examined, Examiner, Refusal
 from trainer.launcher import Launcher
 
@@ -40,8 +41,7 @@ async def open_examiner() -> AsyncIterator[Examiner]:
 
 def children() -> list[psutil.Process]:
     """The examiners that run now."""
-    below = psutil.Process().children(recursive=True)
-    return [process for process in below if str(EXAMINER) in process.cmdline()]
+    return processes_of(EXAMINER.name)
 
 
 def only_child() -> psutil.Process:

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from skep.errors import SandboxError
 from skep.ports import Code, Order
-from tests.trainer.small import PROGRAM, Bench, make_task
+from tests.trainer.small import PROGRAM, Bench, make_task, processes_of
 from trainer import sandbox
 from trainer.policy import Consent, Policy
 from trainer.sandbox import Strength
@@ -75,12 +74,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 def workers() -> set[int]:
     """The warm workers below this process."""
-    return {
-        process.pid
-        for process in psutil.Process().children(recursive=True)
-        if any(part.endswith("worker.py") for part in process.cmdline())
-        and "bwrap" not in process.cmdline()[0]
-    }
+    return {process.pid for process in processes_of("worker.py")}
 
 
 def test_strangers_share_no_process_with_anybody(bench: Bench) -> None:
