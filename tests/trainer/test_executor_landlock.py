@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from skep.errors import SandboxError
 from tests.trainer.small import PROGRAM, Bench, make_task, program
@@ -23,7 +24,7 @@ FORBIDDEN = {
     "signals the node": "os.kill(NODE, 0)",
     "makes sockets": "socket.socket()",
     "connects to local sockets": "socket.socket(socket.AF_UNIX)",
-    "changes modes elsewhere": "os.truncate(HOST, 0)",
+    "empties files elsewhere": "os.truncate(HOST, 0)",
     "makes namespaces": "UNSHARE",
 }
 UNSHARE = "(_ for _ in ()).throw(OSError()) if ctypes.CDLL(None).unshare(0x10000000) else None"
@@ -32,16 +33,12 @@ STOPPED = {
     "fills the disk": (
         "for number in range(10**6):\n"
         "    Path(tempfile.gettempdir(), str(number)).write_bytes(bytes(2**20))",
-        ["wrote more than its scratch folder may hold", "took longer than it may"],
-    ),
-    "makes files without end": (  # which takes long, so that time may run out first
-        "os.chdir(tempfile.gettempdir())\n"
-        "for number in range(10**7): os.close(os.open(str(number), os.O_CREAT))",
-        ["wrote more than its scratch folder may hold", "took longer than it may"],
+        "it wrote more than its scratch folder may hold",
     ),
     "starts processes without end": (
-        "while True:\n    if os.fork() == 0: time.sleep(60); os._exit(0)",
-        ["started more processes than it may", "used more memory than it may"],
+        "while True:\n    if os.fork() == 0: time.sleep(1000)",
+        # Those of a user are counted by the kernel, but root's by nobody but the worker.
+        "BlockingIOError" if os.geteuid() else "it started more processes than it may",
     ),
 }
 
@@ -54,7 +51,10 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     except SandboxError:
         pytest.skip("no Landlock here")
     folder = tmp_path_factory.mktemp("bench")
-    with Bench(make_task(folder), folder, backend) as running:
+    task = make_task(folder)
+    # So much time and memory that what a program does too often is noticed first.
+    limits = replace(task.limits, timeout_s=60, memory_mib=1 << 20)
+    with Bench(replace(task, limits=limits), folder, backend) as running:
         yield running
 
 
@@ -89,13 +89,15 @@ def test_the_same_can_be_done_without_it(bench: Bench, tmp_path: Path) -> None:
 
 def test_results_are_the_same_to_the_last_bit(bench: Bench, tmp_path: Path) -> None:
     with Bench(make_task(tmp_path), tmp_path, NoSandbox()) as free:
-        assert free.train(steps=20).weights == bench.train(steps=20).weights
+        outcomes = free.train(steps=20), bench.train(steps=20)
+    assert [outcome.status for outcome in outcomes] == ["done", "done"]
+    assert outcomes[0].weights == outcomes[1].weights
 
 
 @pytest.mark.parametrize("deed", STOPPED)
 def test_it_is_stopped_when_it(bench: Bench, deed: str) -> None:
-    body, reasons = STOPPED[deed]
+    body, reason = STOPPED[deed]
     outcome = bench.train(program(body, IMPORTS), steps=2)
-    assert outcome.status in ("killed", "timeout", "oom")
-    assert outcome.reason.removeprefix("it ") in reasons
+    assert outcome.reason.startswith(reason)
+    assert outcome.status == ("killed" if reason.startswith("it ") else "crash")
     assert bench.train(PROGRAM, steps=1).status == "done"

@@ -1,6 +1,7 @@
 """The sandbox lets nothing out, and the self-test notices when one would."""
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -180,6 +181,15 @@ def test_a_python_below_tmp_is_mounted_into_the_private_tmp_not_under_it() -> No
     prefixes = [i for i, part in enumerate(command.argv) if part == str(python_prefixes()[0])]
     assert tmpfs < min(prefixes)
     assert tmpfs < command.argv.index(mount.inside)
+
+
+def test_scratch_counts_names_as_well_as_what_they_hold(tmp_path: Path) -> None:
+    page = resource.getpagesize()
+    for number in range(100):
+        (tmp_path / str(number)).touch()
+    assert 100 * page <= usage(str(tmp_path), frozenset()) < 200 * page
+    (tmp_path / "large").write_bytes(bytes(200 * page))
+    assert usage(str(tmp_path), frozenset()) >= 300 * page
 
 
 def test_what_is_mounted_into_scratch_is_not_what_a_program_wrote(tmp_path: Path) -> None:
