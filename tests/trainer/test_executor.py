@@ -169,6 +169,11 @@ def test_a_checkpoint_that_is_none_cannot_be_scored(bench: Bench, tmp_path: Path
     assert "header" in bench.score(PROGRAM, spoiled).fault
 
 
+def test_a_program_that_hangs_is_stopped_when_its_time_is_up(bench: Bench) -> None:
+    outcome = bench.train(program("time.sleep(1000)", "import time"), steps=1)
+    assert (outcome.status, outcome.reason) == ("timeout", "it took longer than it may")
+
+
 def test_pausing_voids_what_was_training(bench: Bench) -> None:
     order = bench.order(program("while True: pass"), steps=1)
 

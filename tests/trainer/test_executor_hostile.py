@@ -1,15 +1,18 @@
 """Whatever a program does to itself, its limits, its parent or its pipes ends in an outcome."""
 
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 
 import psutil
 import pytest
 import trio
+from msgspec.structs import replace
 
 from skep.errors import TrainerFault
 from skep.ports import Order, Outcome, Progress
-from tests.trainer.small import PROGRAM, Bench, make_task, program
+from tests.trainer.small import PROGRAM, Bench, make_task, processes_of, program
 from trainer import sandbox
 
 IMPORTS = "import ctypes, os, resource, signal, socket, subprocess, sys, time, torch"
@@ -29,13 +32,12 @@ FAILURES = {
     ),
     "returns nothing": ("for _ in run.steps(): pass", "crash", "train() returned NoneType"),
     "never steps": ("return build_model(run.meta)", "crash", "without asking run.steps()"),
-    "asks for a terabyte": ("torch.empty(2**40)", "oom", "can't allocate memory"),
+    "asks for a petabyte": ("torch.empty(2**48)", "oom", "can't allocate memory"),
     "eats memory": (
         "hoard = []\nwhile True: hoard.append(b'x' * 2**24)",
         "oom",
         "more memory than it may",
     ),
-    "hangs": ("time.sleep(1000)", "timeout", "longer than it may"),
     "writes garbage": (
         f"for fd in {EVERY_PIPE}:\n"
         "    try: os.write(fd, b'\\xff' * 100)\n    except OSError: pass\n"
@@ -51,13 +53,13 @@ FAILURES = {
     ),
     "makes files without end": (
         "os.chdir('/tmp')\nfor n in range(10**8): os.close(os.open(str(n), os.O_CREAT))",
-        ("killed", "timeout"),
-        "than",
+        "killed",
+        "more than its scratch folder may hold",
     ),
-    "forks without end": (
+    "forks without end": (  # the kernel lets it have 64, which is too much memory already
         "while True:\n    try: os.fork()\n    except OSError: pass",
-        ("oom", "killed", "timeout"),
-        "than it may",
+        "oom",
+        "more memory than it may",
     ),
 }
 
@@ -111,8 +113,8 @@ FORBIDDEN = {
         "    except OSError: continue\n"
         "    raise AssertionError(name)"
     ),
-    "has a network": (
-        "try: socket.create_connection(('1.1.1.1', 53), timeout=1)\nexcept OSError: pass\n"
+    "has a network": (  # not even the one within this machine, where somebody listens
+        "try: socket.create_connection(('127.0.0.1', PORT), timeout=9)\nexcept OSError: pass\n"
         "else: raise AssertionError"
     ),
     "reads validation code": "assert not os.path.exists(HOST)",
@@ -125,7 +127,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     if guarantees.strength != "strong":
         pytest.skip("no strong sandbox here")
     folder = tmp_path_factory.mktemp("bench")
-    with Bench(make_task(folder), folder, backend) as running:
+    task = make_task(folder)
+    patient = replace(task, limits=replace(task.limits, timeout_s=60))  # or a busy machine decides
+    with Bench(patient, folder, backend) as running:
         yield running
 
 
@@ -133,7 +137,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 def test_a_failing_program_has_a_status_and_a_reason(bench: Bench, deed: str) -> None:
     body, status, reason = FAILURES[deed]
     outcome = bench.train(program(body, IMPORTS), steps=None if deed == "never steps" else 3)
-    assert outcome.status in status
+    assert outcome.status == status, outcome.reason
     assert reason in outcome.reason
     assert outcome.checkpoint is None
     assert outcome.weights is None
@@ -149,11 +153,13 @@ def test_some_deeds_harm_nobody(bench: Bench, deed: str) -> None:
 def test_a_program_never(bench: Bench, deed: str) -> None:
     body = FORBIDDEN[deed].replace("PID", "str(os.getpid())")
     body = body.replace("HOST", repr(str(bench.task.folder / "prepare.py")))
-    source = program(f"{body}\nreturn honest(run)", IMPORTS)
-    # Twice calibrated and twice trained, so that whatever one phase leaves, another would find.
-    for _ in range(2):
-        outcome = bench.train(source)
-        assert (outcome.status, outcome.reason) in (("done", ""), ("void", outcome.reason))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        body = body.replace("PORT", str(server.getsockname()[1]))
+        source = program(f"{body}\nreturn honest(run)", IMPORTS)
+        # Twice calibrated and twice trained, so that whatever one phase leaves, another would find.
+        for _ in range(2):
+            outcome = bench.train(source)
+            assert outcome.status in ("done", "void"), outcome.reason
 
 
 def test_training_on_the_sly_after_calibration_is_void(bench: Bench) -> None:
@@ -169,18 +175,30 @@ def test_training_on_the_sly_after_calibration_is_void(bench: Bench) -> None:
     assert outcome.checkpoint is None
 
 
-def test_work_of_children_and_orphans_is_charged(bench: Bench) -> None:
-    helped = """
+@pytest.mark.parametrize(
+    ("before", "in_the_child"),
+    [
+        ("", ""),
+        ("", "if os.fork(): os._exit(0)"),
+        ("signal.signal(signal.SIGCHLD, signal.SIG_IGN)", ""),
+    ],
+    ids=["children", "orphans", "children that it ignores"],
+)
+def test_it_is_charged_for_the_work_of(bench: Bench, before: str, in_the_child: str) -> None:
+    helped = f"""
+    {before}
     reader, writer = os.pipe()
     if os.fork() == 0:
-        if os.fork() == 0:
-            while time.process_time() < 0.6: pass
+        {in_the_child}
+        while time.process_time() < 0.6: pass
         os._exit(0)
     os.close(writer)
     os.read(reader, 1)
     return honest(run)
     """
-    assert bench.train(program(helped, IMPORTS), steps=3).train_ms > 500
+    outcome = bench.train(program(helped, IMPORTS), steps=3)
+    assert outcome.status == "done", outcome.reason
+    assert outcome.train_ms > 500
 
 
 def test_a_flood_of_output_is_cut_in_the_middle(bench: Bench) -> None:
@@ -203,8 +221,8 @@ def test_a_program_that_takes_its_sandbox_down_is_blamed_the_second_time(bench: 
     async def fall(order: Order) -> Outcome:
         def report(progress: Progress) -> None:
             if progress.loss is not None:
-                for process in psutil.Process().children(recursive=True):
-                    if any(part.endswith("worker.py") for part in process.cmdline()):
+                for process in processes_of("worker.py"):
+                    with suppress(psutil.NoSuchProcess):  # it took the others along
                         process.kill()
 
         return await bench.executor.train(0, order, report)
@@ -229,20 +247,6 @@ def test_limits_and_priority_of_the_worker_cannot_be_lowered(bench: Bench, deed:
     assert bench.train(source, steps=1).status == "done"
 
 
-def test_who_ignores_its_children_is_charged_for_them(bench: Bench) -> None:
-    ignoring = """
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    reader, writer = os.pipe()
-    if os.fork() == 0:
-        while time.process_time() < 0.6: pass
-        os._exit(0)
-    os.close(writer)
-    os.read(reader, 1)
-    return honest(run)
-    """
-    assert bench.train(program(ignoring, IMPORTS), steps=3).train_ms > 500
-
-
 def test_cancelling_kills_what_runs_and_leaves_the_slot_usable(bench: Bench) -> None:
     order = bench.order(program("for _ in run.steps(): run.log(1.0, 1)\nwhile True: pass"), steps=2)
 
@@ -258,5 +262,6 @@ def test_cancelling_kills_what_runs_and_leaves_the_slot_usable(bench: Bench) -> 
 
     assert bench.call(cancel_while_it_trains)
     assert list(order.folder.glob("*.safetensors")) == []
-    alone = program(FORBIDDEN["sees other processes"].replace("PID", "str(os.getpid())"), IMPORTS)
-    assert "AssertionError" not in bench.train(alone, steps=1).reason
+    alone = FORBIDDEN["sees other processes"].replace("PID", "str(os.getpid())")
+    outcome = bench.train(program(f"{alone}\nreturn honest(run)", IMPORTS), steps=1)
+    assert (outcome.status, outcome.reason) == ("done", "")
