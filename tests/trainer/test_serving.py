@@ -1,6 +1,7 @@
 """Whatever a model does while it is scored ends in a fault, soon, and the slot goes on."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,17 +19,29 @@ for fd in os.listdir("/proc/self/fd"):
         os.write(int(fd), %r)
 """
 
+SLOW = {
+    "computes for ever": "while True: pass",
+    "sleeps": "time.sleep(1000)",
+    "is slow every time": "time.sleep(0.5)",
+    "stops itself": "os.kill(os.getpid(), signal.SIGSTOP)",
+}
+TOO_SLOW = {
+    "scoring took too long",
+    "it took longer than it may",
+    "it used more CPU time than it may",
+}
+"""Three clocks watch a model; the machine decides which of them is up first."""
+
 DEEDS = {
-    "computes for ever": ("while True: pass", "than it may"),
-    "sleeps": ("time.sleep(1000)", "took"),
-    "is slow every time": ("time.sleep(0.5)", "took"),
-    "stops itself": ("os.kill(os.getpid(), signal.SIGSTOP)", "took"),
     "eats memory": (
         "hoard = []\nwhile True: hoard.append(bytearray(os.urandom(1)) * 2**25)",
-        "",  # of memory or, on a slow machine, of time
+        "it used more memory than it may",
     ),
-    "asks for a terabyte": ("torch.empty(2**40)", "can't allocate memory"),
-    "answers gibberish": (SENDS % b"?", ""),
+    "asks for a petabyte": ("torch.empty(2**48)", "can't allocate memory"),
+    "answers gibberish": (  # and fails when it is hung up on, if not before
+        SENDS % b"?",
+        "^(the process that serves the model ended|BrokenPipeError|ConnectionResetError)",
+    ),
     "hangs up": ("os.closerange(3, 64)", "ended early"),
     "leaves a child in its place": (
         "if os.fork() == 0: time.sleep(1000)\nos._exit(0)",
@@ -55,20 +68,24 @@ socket.socket.recv = recv
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        open_bench(tmp_path_factory.mktemp("bench")) as running,
-    ):
-        patch.setattr(serving, "SCORE_S", 0.5)
-        patch.setattr(serving, "LEAVE_S", 0.1)
+    with open_bench(tmp_path_factory.mktemp("bench")) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def checkpoint(bench: Bench) -> Path:
-    found = bench.train(program(BIGRAM), steps=1).checkpoint
-    assert found is not None
-    return found
+    outcome = bench.train(program(BIGRAM), steps=100)
+    assert outcome.checkpoint is not None, outcome.reason
+    return outcome.checkpoint
+
+
+@pytest.fixture(scope="module")
+def honest(bench: Bench, checkpoint: Path) -> Scored:
+    """The score of the model that the others are made from."""
+    scored = bench.score(program(BIGRAM), checkpoint)
+    assert scored.fault == ""
+    assert scored.micro[0] < 0.9 * UNIFORM
+    return scored
 
 
 def doing(deed: str) -> str:
@@ -82,28 +99,40 @@ def doing(deed: str) -> str:
 
 @pytest.mark.parametrize("deed", DEEDS)
 def test_a_model_that_misbehaves_is_a_fault_and_the_slot_goes_on(
-    bench: Bench, checkpoint: Path, deed: str
+    bench: Bench, checkpoint: Path, honest: Scored, deed: str
 ) -> None:
     body, fault = DEEDS[deed]
     scored = bench.score(doing(body), checkpoint)
-    assert scored == Scored((), scored.fault or "some fault")
-    assert fault in scored.fault
-    assert bench.score(program(BIGRAM), checkpoint, probe=False).fault == ""
+    assert scored.micro == ()
+    assert re.search(fault, scored.fault)
+    assert bench.score(program(BIGRAM), checkpoint, probe=False) == honest
 
 
-def test_answers_that_come_before_the_question_are_no_better_than_a_guess(
-    bench: Bench, checkpoint: Path
+@pytest.mark.parametrize("deed", SLOW)
+def test_a_model_that_takes_too_long_is_a_fault_and_the_slot_goes_on(
+    bench: Bench, checkpoint: Path, honest: Scored, deed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scored = bench.score(doing(SENDS % (b"k" * 99)), checkpoint)
-    assert scored.fault or scored.micro[0] >= UNIFORM
+    with monkeypatch.context() as patch:
+        patch.setattr(serving, "SCORE_S", 0.5)
+        scored = bench.score(doing(SLOW[deed]), checkpoint)
+    assert scored.micro == ()
+    assert scored.fault in TOO_SLOW
+    assert bench.score(program(BIGRAM), checkpoint, probe=False) == honest
+
+
+def test_answers_that_come_before_the_question_gain_nothing(
+    bench: Bench, checkpoint: Path, honest: Scored
+) -> None:
+    scored = bench.score(doing(SENDS % (b"k" * 99)), checkpoint, probe=False)
+    assert scored.fault == ""
+    assert scored.micro[0] >= honest.micro[0]
 
 
 def test_a_model_that_does_not_leave_is_seen_off_with_its_score(
-    bench: Bench, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, checkpoint: Path, honest: Scored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serving, "SCORE_S", 1000.0)
-    honest = bench.score(program(BIGRAM), checkpoint)
-    assert honest.fault == ""
+    monkeypatch.setattr(serving, "LEAVE_S", 0.1)
 
     async def score() -> list[Scored]:
         lingering = Subject(doing("") + LINGERS, checkpoint, "own")
