@@ -1,6 +1,7 @@
 """A checkpoint's frame is right or it is refused, whatever the file holds."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.checkpoint import TENSORS_MAX, BadCheckpoint, check_header, open_checkpoint
+from trainer.checkpoint import BITS, TENSORS_MAX, BadCheckpoint, check_header, open_checkpoint
 
 HALF = {"dtype": "BF16", "shape": [2, 3], "data_offsets": [0, 12]}
 WHOLE = {"dtype": "F32", "shape": [], "data_offsets": [12, 16]}
@@ -90,9 +91,18 @@ def test_there_are_not_too_many_tensors() -> None:
     assert not accepted(header({str(number): entry for number in range(TENSORS_MAX + 1)}), 0)
 
 
+def loaded(entries: bytes, data_bytes: int) -> set[str]:
+    """The tensors that safetensors finds in a file with this header."""
+    return set(safetensors.torch.load(content(entries, data_bytes)))
+
+
+def content(entries: bytes, data_bytes: int) -> bytes:
+    return len(entries).to_bytes(8, "little") + entries + bytes(data_bytes)
+
+
 @given(st.binary(max_size=200), st.integers(0, 300))
 def test_any_bytes_are_a_header_or_refused(garbage: bytes, data_bytes: int) -> None:
-    accepted(garbage, data_bytes)
+    assert not accepted(garbage, data_bytes) or loaded(garbage, data_bytes) == set()
 
 
 JSON = st.recursive(
@@ -100,31 +110,63 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
     max_leaves=10,
 )
-ENTRY = st.fixed_dictionaries(
-    {
-        "dtype": st.sampled_from(["F32", "BOOL", "F4"]) | JSON,
-        "shape": st.lists(st.integers(-1, 3), max_size=3) | JSON,
-        "data_offsets": st.lists(st.integers(-1, 40), min_size=2, max_size=2) | JSON,
-    }
+SHAPES = st.dictionaries(
+    st.text(min_size=1, max_size=3),
+    st.tuples(st.sampled_from(sorted(BITS)), st.lists(st.integers(0, 3), max_size=3)),
+    max_size=4,
 )
+"""Type and shape by name."""
+CHANGES = {
+    "dtype": st.sampled_from(["F32", "BOOL", "F4"]) | JSON,
+    "shape": st.lists(st.integers(-1, 3), max_size=3) | JSON,
+    "data_offsets": st.lists(st.integers(-1, 40), min_size=2, max_size=2) | JSON,
+}
 
 
-@given(st.dictionaries(st.text(max_size=3), ENTRY, max_size=4), st.integers(0, 60))
-def test_whatever_is_accepted_can_be_loaded(entries: dict[str, Any], data_bytes: int) -> None:
-    text = header(entries)
-    if accepted(text, data_bytes):
-        content = len(text).to_bytes(8, "little") + text + bytes(data_bytes)
-        assert set(safetensors.torch.load(content)) == set(entries)
+def one_after_another(shapes: dict[str, tuple[str, list[int]]]) -> tuple[dict[str, Any], int]:
+    """Entries of tensors that fill a file in this order, and its bytes."""
+    entries, end = {}, 0
+    for name, (dtype, shape) in shapes.items():
+        start, end = end, end + math.prod(shape) * BITS[dtype] // 8
+        entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+    return entries, end
 
 
-@given(st.binary(max_size=64), st.integers(0, 2**64 - 1))
-def test_any_file_is_a_checkpoint_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes, size: int
+@given(SHAPES)
+def test_tensors_that_fill_the_file_are_accepted_and_can_be_loaded(
+    shapes: dict[str, tuple[str, list[int]]],
+) -> None:
+    entries, data_bytes = one_after_another(shapes)
+    assert accepted(header(entries), data_bytes)
+    assert loaded(header(entries), data_bytes) == set(entries)
+
+
+@given(SHAPES.filter(bool), st.data())
+def test_what_is_accepted_after_a_change_can_be_loaded(
+    shapes: dict[str, tuple[str, list[int]]], data: st.DataObject
+) -> None:
+    entries, data_bytes = one_after_another(shapes)
+    field = data.draw(st.sampled_from(sorted(CHANGES)))
+    entries[data.draw(st.sampled_from(sorted(entries)))][field] = data.draw(CHANGES[field])
+    if accepted(header(entries), data_bytes):
+        assert loaded(header(entries), data_bytes) == set(entries)
+
+
+@given(st.binary(max_size=64), st.integers(0, 100) | st.integers(0, 2**64 - 1))
+def test_a_file_of_garbage_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, garbage: bytes, size: int
 ) -> None:
     path = tmp_path_factory.mktemp("garbage") / "checkpoint"
-    path.write_bytes(size.to_bytes(8, "little") + content)
+    path.write_bytes(size.to_bytes(8, "little") + b"garbage" + garbage)
     with pytest.raises(BadCheckpoint):
         open_checkpoint(path)
+
+
+def test_a_descriptor_stands_at_the_beginning_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint"
+    path.write_bytes(content(header(GOOD), 16))
+    with open(open_checkpoint(path), "rb") as file:
+        assert file.read() == path.read_bytes()
 
 
 def test_a_sparse_giant_is_refused_unread(tmp_path: Path) -> None:
