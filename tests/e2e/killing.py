@@ -41,7 +41,7 @@ class Campaign:
         process.send_signal(signal.SIGKILL)
         out, err = process.communicate(timeout=30)
         assert alive, f"the node had ended by itself: {out}\n{err}"
-        assert "Traceback" not in err
+        assert "Traceback" not in err, err
         lines = [line.split() for line in out.splitlines() if line.startswith("run ")]
         self.acknowledged.update(f"{program} {value}" for _, program, _, value, *_ in lines)
         self.check()

@@ -51,8 +51,14 @@ def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     assert_one_line(error, "cuda")
 
 
-def test_an_option_out_of_range_is_a_usage_error(tmp_path: Path) -> None:
-    skep(tmp_path / "home", "join", "--experiments", "many", expect=2)
+def test_an_option_that_is_no_number_is_a_usage_error(tmp_path: Path) -> None:
+    error = skep(tmp_path / "home", "join", "--experiments", "many", expect=2)
+    assert_one_line(error, "--experiments", '"many"')
+
+
+def test_an_option_out_of_range_says_what_was_expected(tmp_path: Path) -> None:
+    error = skep(tmp_path / "home", "join", "--experiments", "0", expect=1)
+    assert_one_line(error, "--experiments 0: expected int >= 1")
 
 
 def test_a_home_that_is_a_file(tmp_path: Path) -> None:
