@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from node.cli import main
+from node.cli.consent import consent
 from tests.trainer.small import make_task
+from trainer.policy import Consent
 from trainer.sandbox.none import NoSandbox
 
 
@@ -26,6 +28,12 @@ def test_own_code_is_refused_in_one_line_that_says_what_to_do(
     assert "this machine has no sandbox" in line
     assert line.endswith("If you answer for the program yourself: --unsandboxed-own-code.")
     assert not list((bare.parent / "home").rglob("checkpoint*"))
+
+
+def test_who_answers_for_strangers_answers_for_their_own_code_too() -> None:
+    assert consent(False, None) == Consent(own=False, strangers=False)
+    assert consent(True, None) == Consent(own=True, strangers=False)
+    assert consent(False, "I-ACCEPT") == Consent(own=True, strangers=True)
 
 
 @pytest.mark.parametrize("given", ["", "yes", "i-accept"])

@@ -129,6 +129,8 @@ async def test_faults_of_our_own_helpers_repeat_the_job(
 
     events = await research(tmp_path, FakeExecutor(3, plan), 10)
     assert len(verdicts(events)) == 10
+    starts = Counter(event.job for event in events if isinstance(event, Started))
+    assert max(starts.values()) > 1, "the job itself, not another in its place"
 
 
 async def test_helpers_that_always_fail_end_the_node(

@@ -3,6 +3,7 @@
 import socket
 
 import pytest
+import trio
 
 from trainer import frames
 from trainer.channel import Channel
@@ -19,9 +20,10 @@ NONSENSE = {
 @pytest.mark.parametrize("what", NONSENSE)
 async def test_nonsense_counts_as_the_end(what: str) -> None:
     ours, theirs = socket.socketpair()
-    theirs.sendall(NONSENSE[what])
     channel = Channel(ours)
-    assert await channel.receive() is None
+    async with trio.open_nursery() as nursery:  # more than the kernel may hold for a reader
+        nursery.start_soon(trio.to_thread.run_sync, theirs.sendall, NONSENSE[what])
+        assert await channel.receive() is None
     channel.close()
     theirs.close()
 
