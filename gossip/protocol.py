@@ -61,6 +61,7 @@ from gossip.replica import Replica
 from gossip.sync import Archive, Sync
 from gossip.texts import Shelf, Texts
 from gossip.transport import Connected, Disconnected, Heard, Misbehaved, Service
+from gossip.twin import Twin
 from gossip.validate import RECORD, Validator
 from skep.records import SignedRecord
 
@@ -142,8 +143,7 @@ class Core:
         self._effects: list[Effect] = []
         self._pending: dict[int, tuple[bytes, Request]] = {}
         self._number = 0
-        self._sessions = {c.session for c in replica.chains if c.author == me}
-        self._told: set[bytes] = set()
+        self._twin = Twin(instance, {c.session for c in replica.chains if c.author == me})
         self._texts = Texts(swarm, shelf, self._rng)
         self._compare_at = now
         self._announce_at = now
@@ -177,6 +177,9 @@ class Core:
         """Take in an event; what is to be done about it, in order."""
         self._now = max(now, self._now)
         self._dispatch(event)
+        if isinstance(event, Answered | Unanswered | Disconnected):
+            for waiting in self.sync.resume(self._now):
+                self._ask(*waiting)
         self._keep_time()
         if self.sync.taken:
             self._take_in()
@@ -390,50 +393,30 @@ class Core:
             self._attend(checked.content)
 
     def _attend(self, presence: Presence) -> None:
-        wall_ms = round(self._now * 1000) + self.wall_offset_ms
         if presence.author == self.me:
-            self._meet_myself(presence.instance, "is in use by another node right now")
+            self._tell(self._twin.announced(presence.instance))
         else:
-            self.attendance.hear(self._now, wall_ms, presence)
+            self.attendance.hear(self._now, self._wall_ms, presence)
 
     def _said(self, signed: SignedRecord) -> None:
-        self._sessions.add(signed.record.session)
+        self._twin.own(signed.record.session)
         self.sync.own(signed)
         self._effects.append(Publish(RECORD + signed.signature + signed.body))
+
+    def _tell(self, text: str) -> None:
+        if text:
+            self._effects.append(Notice(text))
+
+    @property
+    def _wall_ms(self) -> int:
+        return round(self._now * 1000) + self.wall_offset_ms
 
     def _take_in(self) -> None:
         taken, self.sync.taken = self.sync.taken, []
         self._effects.append(Keep(tuple(taken)))
         for signed in taken:
-            record = signed.record
-            if record.author == self.me and record.session not in self._sessions:
-                self._sessions.add(record.session)
-                self._recovered(signed)
-
-    def _recovered(self, signed: SignedRecord) -> None:
-        """A record in this node's name that this home did not have."""
-        wall_ms = round(self._now * 1000) + self.wall_offset_ms
-        if wall_ms - signed.record.time < 60_000:
-            self._meet_myself(signed.record.session, "has just said something elsewhere")
-            return
-        self._effects.append(
-            Notice(
-                "peers gave back records that this node made and this home had lost"
-                " (a copied or restored home); they are kept, and this node goes on beside them"
-            )
-        )
-
-    def _meet_myself(self, which: bytes, what: str) -> None:
-        if which == self.instance or which in self._told:
-            return
-        self._told.add(which)
-        self._effects.append(
-            Notice(
-                f"this node's key {what}: its home was copied. Both go on in chains of their own,"
-                " but the swarm takes them for one node. Delete identity.key in one of the homes"
-                " to make it a node of its own"
-            )
-        )
+            if signed.record.author == self.me:
+                self._tell(self._twin.came_back(signed, self._wall_ms))
 
     # Programs
 

@@ -6,6 +6,7 @@ proofs of forks. A peer that is behind is told so and does the same from its sid
 off is taken up by the next comparison, with whomever that is.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -31,6 +32,11 @@ from gossip.params import Params
 from gossip.replica import Replica, Row, chain_key
 from gossip.validate import Validator
 from skep.records import SignedRecord
+
+EARLY_MAX = 512
+"""Records kept that came before the one they follow."""
+
+EARLY_S = 60.0
 
 HAVE_MAX = 256
 """Rows of one announcement to a peer that is behind."""
@@ -89,13 +95,15 @@ class Sync:
         self._blame = blame
         self._fetches: dict[bytes, Fetch] = {}
         self._deferred: dict[bytes, float] = {}
+        self._early: OrderedDict[tuple[bytes, int], tuple[float, SignedRecord]] = OrderedDict()
         self.taken: list[SignedRecord] = []
         """Records that have come in and are to be stored; whoever stores them empties the list."""
 
     @property
     def behind(self) -> bool:
         """Whether something is known to be missing here."""
-        return bool(self._deferred) or any(fetch.rows for fetch in self._fetches.values())
+        waiting = any(fetch.rows for fetch in self._fetches.values())
+        return waiting or bool(self._deferred) or bool(self._early)
 
     def deferred_until(self) -> float | None:
         """When the first chain that is held back by a quota may be asked for again."""
@@ -139,6 +147,16 @@ class Sync:
         following = fetch.asked or self._next(now, peer, fetch)
         return [*told, *([following] if following else [])]
 
+    def resume(self, now: float) -> list[tuple[bytes, Request]]:
+        """What to ask whom, of that which waited for another peer to deliver it."""
+        waiting = [
+            (peer, fetch)
+            for peer, fetch in self._fetches.items()
+            if fetch.asked is None and (fetch.rows or fetch.compare_again)
+        ]
+        found = ((peer, self._next(now, peer, fetch)) for peer, fetch in waiting)
+        return [(peer, request) for peer, request in found if request is not None]
+
     def _compared(self, fetch: Fetch, asked: Compare, answer: Rows) -> list[Request]:
         """Note what the peer has more of; the announcement of what it has less of, if any."""
         theirs = {row.key: row for row in rows_of(answer.rows)}
@@ -172,6 +190,9 @@ class Sync:
     def _next(self, now: float, peer: bytes, fetch: Fetch) -> Request | None:
         """What to ask a peer for, until it has nothing more that is missing here."""
         self._deferred = {key: at for key, at in self._deferred.items() if at > now}
+        for one, (since, _) in list(self._early.items()):
+            if now - since > EARLY_S or self._is_here(*one):
+                del self._early[one]
         if not fetch.rows and fetch.compare_again:
             fetch.compare_again = False
             return self.compare(peer)
@@ -199,6 +220,10 @@ class Sync:
                 fetch.asked = Proof(self._swarm, key)
                 return fetch.asked
         return None
+
+    def _is_here(self, key: bytes, seq: int) -> bool:
+        chain = self._replica.chain(key)
+        return chain is not None and (seq < chain.next or chain.fork is not None)
 
     def _range(self, fetch: Fetch, row: Row) -> Iterator[Range]:
         """What of a peer's chain to ask for next, if it is not just the proof of its fork."""
@@ -236,12 +261,11 @@ class Sync:
                 return
             if self._offered(now, fetch, key, checked.content):
                 moved.add(key)
-        for key in keys - moved:
+        if not moved:
             # Nothing came, or nothing new: another comparison may find it elsewhere.
-            fetch.rows.pop(key, None)
-            fetch.probes.pop(key, None)
-        if not moved and isinstance(asked, Want) and not answer.signed:
-            self._blame(peer, BROKEN_PROMISE / 4, "records announced and not delivered")
+            for key in keys:
+                fetch.rows.pop(key, None)
+                fetch.probes.pop(key, None)
 
     def _offered(self, now: float, fetch: Fetch, key: bytes, signed: SignedRecord) -> bool:
         """Take one record in; whether that brought the chain nearer to the peer's."""
@@ -251,8 +275,7 @@ class Sync:
             return True
         if place not in ("new", "fork") or not self._admitted(now, key, signed):
             return False
-        self._replica.put(signed)
-        self.taken.append(signed)
+        self._put(now, key, signed)
         if place == "fork":
             fetch.probes.pop(key, None)
         return True
@@ -271,12 +294,27 @@ class Sync:
         place = self._replica.place(signed)
         if place in ("new", "fork"):
             if self._deferred.get(key, 0.0) <= now and self._admitted(now, key, signed):
-                self._replica.put(signed)
-                self.taken.append(signed)
+                self._put(now, key, signed)
             return None
+        if place == "gap":
+            # Messages overtake one another: it may fit in a moment.
+            self._early[key, signed.record.seq] = (now, signed)
+            if len(self._early) > EARLY_MAX:
+                self._early.popitem(last=False)
         if place in ("gap", "diverged"):
             return Row(key, signed.record.seq + 1, signed.id[:8], forked=False)
         return None
+
+    def _put(self, now: float, key: bytes, signed: SignedRecord) -> None:
+        """Index an admitted record, and those behind it that came too early."""
+        self._replica.put(signed)
+        self.taken.append(signed)
+        while (early := self._early.pop((key, signed.record.seq + 1), None)) is not None:
+            _, signed = early
+            if self._replica.place(signed) != "new" or not self._admitted(now, key, signed):
+                return
+            self._replica.put(signed)
+            self.taken.append(signed)
 
     def own(self, signed: SignedRecord) -> None:
         """Index a record of this node, which is stored already."""
