@@ -1,11 +1,9 @@
 """The node's side of a scorer: start it, and connect it with a process that serves a model."""
 
-import fcntl
 import os
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +17,7 @@ from skep.errors import TrainerFault
 from skep.ports import Draw, Scored
 from trainer.channel import Channel
 from trainer.launcher import CONTROL, Child, Launcher
+from trainer.sealed import shared_memory
 
 SCORER = Path(__file__).with_name("scorer.py")
 START_S, STOP_S, OVERTIME_S = 120.0, 5.0, 15.0
@@ -160,17 +159,3 @@ def open_exchange(meta: Meta) -> Iterator[Exchange]:
         finally:
             os.close(inputs)
             os.close(logits)
-
-
-def shared_memory(size: int) -> int:
-    """A descriptor of memory that two processes can map and neither can shrink."""
-    if sys.platform != "linux":
-        with tempfile.TemporaryFile() as file:
-            file.truncate(size)
-            return os.dup(file.fileno())
-    descriptor = os.memfd_create("skep", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(descriptor, size)
-    # Without the seals a candidate could truncate it, and the scorer would die of SIGBUS.
-    seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
-    return descriptor

@@ -8,6 +8,7 @@ model does is a value; only when one of our own processes fails is there an exce
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import trio
 
@@ -19,6 +20,7 @@ from trainer.nursery import open_nursery
 from trainer.outcome import Said, failure
 from trainer.phases import WarmWorker
 from trainer.scoring import Exchange, Scorer, open_exchange
+from trainer.sealed import sealed_copy
 from trainer.task import Task
 from trainer.training import PROCESSES_MAX
 
@@ -93,7 +95,7 @@ class Serving:
     ) -> Scored:
         """What the scorer says of one serving, or why there was none."""
         try:
-            checkpoint = await trio.to_thread.run_sync(open_checkpoint, self._subject.checkpoint)
+            checkpoint = await trio.to_thread.run_sync(_copy, self._subject.checkpoint)
         except BadCheckpoint as bad:
             return Scored((), str(bad))
         try:
@@ -133,3 +135,16 @@ class Serving:
             exchange.model.close()
         fault = failure(ended, said, complete=True) if ended and scored.fault else None
         return Scored((), fault[1]) if fault else scored
+
+
+def _copy(path: Path) -> int:
+    """A descriptor of a checkpoint for one serving: what one writes, another must not read.
+
+    Raises:
+        BadCheckpoint: it cannot be opened, or is none.
+    """
+    checkpoint = open_checkpoint(path)
+    try:
+        return sealed_copy(checkpoint)
+    finally:
+        os.close(checkpoint)

@@ -17,6 +17,7 @@ from trainer.messages import Begun, Garbled, Report, Step
 from trainer.meter import Bias, Ended, Limits, Meter
 from trainer.outcome import Said, failed, failure
 from trainer.policy import domain
+from trainer.sealed import sealed_copy
 from trainer.slot import Slot
 from trainer.task import Task
 
@@ -80,7 +81,7 @@ class Training:
             "device": self._device,
             "meta": dict(scorer.meta.values),
         }
-        with opened(self._task.data / TRAINING_DATA, os.O_RDONLY) as data:
+        with opened_copy(self._task.data / TRAINING_DATA) as data:
             steps = self._order.steps
             if steps is None and self._order.pace is not None:
                 steps = self._meter.steps_at(self._order.budget_ms, self._order.pace)
@@ -120,6 +121,7 @@ class Training:
             with opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as checkpoint:
                 limits = self._limits(CALIBRATION_S + SLACK * self._order.budget_ms / 1000)
                 ended = await self._run("train", work, [data, checkpoint], limits, work["steps"])
+                os.fchmod(checkpoint, 0o600)  # whatever it has made of it
             outcome = await self._judge(ended, path)
         except BaseException:
             path.unlink(missing_ok=True)
@@ -227,6 +229,17 @@ def opened(path: Path, flags: int) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def opened_copy(path: Path) -> Iterator[int]:
+    """A descriptor of a copy of a file that is no symbolic link; see `sealed`."""
+    with opened(path, os.O_RDONLY) as original:
+        copy = sealed_copy(original)
+    try:
+        yield copy
+    finally:
+        os.close(copy)
 
 
 def file_digest(path: Path) -> bytes:

@@ -20,7 +20,8 @@ from trainer.scorer import (
     score,
     with_other_tail,
 )
-from trainer.scoring import Meta, shared_memory
+from trainer.scoring import Meta
+from trainer.sealed import shared_memory
 
 SHAPE = (4, 3, 8)
 """Windows at a time, context, vocabulary."""
