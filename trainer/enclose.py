@@ -34,6 +34,7 @@ ATTACKS = (
     "move_mount", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr", "statmount",
     "listmount", "ptrace", "process_vm_readv", "process_vm_writev", "process_madvise",
     "process_mrelease", "kcmp", "pidfd_getfd", "iopl", "ioperm", "modify_ldt", "uselib", "sysfs",
+    "setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr",
 )
 HIDDEN_MEMORY = ("memfd_create", "memfd_secret", "shmget", "msgget", "semget")
 """Memory that belongs to no process, and so escapes a watchdog that adds up processes."""
@@ -51,7 +52,12 @@ X86_64 = {
     "clock_adjtime": 305, "setns": 308, "process_vm_readv": 310, "process_vm_writev": 311,
     "kcmp": 312, "finit_module": 313, "memfd_create": 319, "kexec_file_load": 320, "bpf": 321,
     "prlimit64": 302, "setpriority": 141, "sched_setscheduler": 144, "sched_setparam": 142,
-    "sched_setattr": 314, "ioprio_set": 251, "userfaultfd": 323,
+    "sched_setattr": 314, "ioprio_set": 251, "userfaultfd": 323, "sched_setaffinity": 203,
+    "setxattr": 188, "lsetxattr": 189, "fsetxattr": 190, "removexattr": 197, "lremovexattr": 198,
+    "fremovexattr": 199, "mmap": 9, "chmod": 90, "fchmod": 91, "chown": 92, "fchown": 93,
+    "lchown": 94, "utime": 132, "utimes": 235, "fchownat": 260, "futimesat": 261, "fchmodat": 268,
+    "utimensat": 280, "setpgid": 109, "setsid": 112, "kill": 62, "tkill": 200, "tgkill": 234,
+    "rt_sigqueueinfo": 129, "rt_tgsigqueueinfo": 297,
 }
 AARCH64 = {
     "lookup_dcookie": 18, "ioctl": 29, "umount2": 39, "mount": 40, "pivot_root": 41, "chroot": 51,
@@ -65,21 +71,36 @@ AARCH64 = {
     "clock_adjtime": 266, "setns": 268, "process_vm_readv": 270, "process_vm_writev": 271,
     "kcmp": 272, "finit_module": 273, "memfd_create": 279, "bpf": 280, "userfaultfd": 282,
     "prlimit64": 261, "setpriority": 140, "sched_setscheduler": 119, "sched_setparam": 118,
-    "sched_setattr": 274, "ioprio_set": 30, "kexec_file_load": 294,
+    "sched_setattr": 274, "ioprio_set": 30, "kexec_file_load": 294, "sched_setaffinity": 122,
+    "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "removexattr": 14, "lremovexattr": 15,
+    "fremovexattr": 16, "mmap": 222, "fchmod": 52, "fchmodat": 53, "fchownat": 54, "fchown": 55,
+    "utimensat": 88, "setpgid": 154, "setsid": 157, "kill": 129, "tkill": 130, "tgkill": 131,
+    "rt_sigqueueinfo": 138, "rt_tgsigqueueinfo": 240,
 }
 EVERYWHERE = {
     "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428,
     "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433, "clone3": 435,
-    "pidfd_getfd": 438, "process_madvise": 440, "mount_setattr": 442, "quotactl_fd": 443,
-    "memfd_secret": 447, "process_mrelease": 448, "statmount": 457, "listmount": 458,
+    "pidfd_send_signal": 424, "pidfd_getfd": 438, "process_madvise": 440, "mount_setattr": 442,
+    "quotactl_fd": 443, "memfd_secret": 447, "process_mrelease": 448, "fchmodat2": 452,
+    "statmount": 457, "listmount": 458,
 }
 """Calls that are younger than the numbers of one architecture."""
-OF_OTHERS = {
-    "prlimit64": 0, "setpriority": 1, "sched_setscheduler": 0, "sched_setparam": 0,
-    "sched_setattr": 0, "ioprio_set": 1,
+OF_OTHERS: dict[str, dict[int, int]] = {
+    "prlimit64": {0: 0}, "sched_setscheduler": {0: 0}, "sched_setparam": {0: 0},
+    "sched_setattr": {0: 0}, "sched_setaffinity": {0: 0},
+    "setpriority": {0: 0, 1: 0}, "ioprio_set": {0: 1, 1: 0},  # a process, no group and no user
 }
-"""Calls that may be made on the caller itself alone, which is process 0 in this argument: others of
-its user are the worker, whose limits and priority they could change for good."""
+"""Calls that may be made on the caller itself alone, which these arguments have to name: others of
+its user are the worker, whose limits, priority and processors they could change for good."""
+ATTRIBUTES = (
+    "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat", "utime",
+    "utimes", "futimesat", "utimensat",
+)
+"""What Landlock lets everybody change of any file of theirs, whether or not they can open it."""
+GROUPS = ("setpgid", "setsid")
+SIGNALS = (
+    "kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal",
+)
 # fmt: on
 
 LAST_KNOWN = 462
@@ -93,8 +114,13 @@ NAMESPACES = 0x7E02_0000
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET."""
 TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
 
+LOCAL = 1
+"""AF_UNIX."""
+SHARED, ANONYMOUS = 0x01, 0x20
+
 ALLOW, KILL = 0x7FFF_0000, 0x8000_0000
 LOAD, EQUAL, GREATER, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x25, 0x35, 0x45, 0x06
+AND = 0x54
 NUMBER_AT, ARCHITECTURE_AT, ARGUMENTS_AT = 0, 4, 16
 
 Instruction = tuple[int, int, int, int]
@@ -122,6 +148,24 @@ class Spec(NamedTuple):
     drop: bool = False
 
 
+class Giving(NamedTuple):
+    """What a candidate gives up that the worker which started it keeps.
+
+    Attributes:
+        children: to ignore SIGCHLD, which would hide the CPU time of its children from the meter.
+        internet: all but local sockets. They reach nobody, but what the kernel remembers of closed
+            connections would outlive the program and tell the next one something.
+        outside: where it shares files and processes with others: to change the attributes of
+            files, and to leave its process group. Both calls do nothing and succeed.
+        signals: to signal anybody, where that cannot be limited to its own processes.
+    """
+
+    children: bool
+    internet: bool
+    outside: bool
+    signals: bool
+
+
 def attack_filter(spec: Spec, machine: str) -> bytes:
     """The BPF program for an architecture that refuses what a spec gives up.
 
@@ -141,23 +185,46 @@ def attack_filter(spec: Spec, machine: str) -> bytes:
     program += _block(numbers["clone"], 0, _when(ANY_BIT, NAMESPACES, refuse(errno.EPERM)))
     stolen = [step for code in TERMINAL_INPUT for step in _when(EQUAL, code, refuse(errno.EPERM))]
     program += _block(numbers["ioctl"], 1, stolen)
-    for name, argument in OF_OTHERS.items():
-        program += _block(numbers[name], argument, _unless(EQUAL, 0, refuse(errno.EPERM)))
+    for name, arguments in OF_OTHERS.items():
+        for argument, own in arguments.items():
+            program += _block(
+                numbers[name],
+                argument,
+                _unless(EQUAL, own, refuse(errno.EPERM)),
+                last=argument == max(arguments),
+            )
+    if not spec.hidden_memory:
+        # Pages of shared mappings stay when a process lets go of them, and are then nobody's.
+        nobodys = [(AND, 0, 0, SHARED | ANONYMOUS)]
+        nobodys += _when(EQUAL, SHARED | ANONYMOUS, refuse(errno.EPERM))
+        program += _block(numbers["mmap"], 3, nobodys)
     families = [step for family in spec.sockets for step in _when(EQUAL, family, ALLOW)]
     verdict = (RETURN, 0, 0, refuse(errno.EACCES))
     program += _block(numbers["socket"], 0, [*families, verdict])
     return _assembled(program)
 
 
-def children_filter(machine: str) -> bytes:
-    """The BPF program under which SIGCHLD keeps its default action; setting it does nothing.
-
-    Who ignores that signal hides the CPU time of its children from whoever meters it.
+def candidate_filter(giving: Giving, machine: str) -> bytes:
+    """The BPF program for an architecture that takes from a candidate what its worker keeps.
 
     Raises:
         OSError: nothing is known of the architecture.
     """
     numbers, program = _opening(machine)
+    for name in (*ATTRIBUTES, *GROUPS) if giving.outside else ():
+        if name in numbers:
+            program += _when(EQUAL, numbers[name], refuse(0))
+    for name in SIGNALS if giving.signals else ():
+        program += _when(EQUAL, numbers[name], refuse(errno.EPERM))
+    if giving.internet:
+        program += _block(numbers["socket"], 0, _unless(EQUAL, LOCAL, refuse(errno.EACCES)))
+    if giving.children:
+        program += _default_for_children(numbers["rt_sigaction"])
+    return _assembled(program)
+
+
+def _default_for_children(number: int) -> list[Instruction]:
+    """SIGCHLD keeps its default action; setting it does nothing."""
     low, high = ARGUMENTS_AT + 8, ARGUMENTS_AT + 12
     changed = [
         *_unless(EQUAL, signal.SIGCHLD, ALLOW),
@@ -166,7 +233,7 @@ def children_filter(machine: str) -> bytes:
         (LOAD, 0, 0, high),
         *_unless(EQUAL, 0, refuse(0)),
     ]
-    return _assembled([*program, *_block(numbers["rt_sigaction"], 0, changed)])
+    return _block(number, 0, changed)
 
 
 def _opening(machine: str) -> tuple[dict[str, int], list[Instruction]]:
@@ -191,9 +258,12 @@ def _unless(test: int, value: int, verdict: int) -> list[Instruction]:
     return [(test, 1, 0, value), (RETURN, 0, 0, verdict)]
 
 
-def _block(number: int, argument: int, steps: list[Instruction]) -> list[Instruction]:
-    """Steps on the low half of an argument of one call; what passes them all is allowed."""
-    body = [(LOAD, 0, 0, ARGUMENTS_AT + 8 * argument), *steps, (RETURN, 0, 0, ALLOW)]
+def _block(
+    number: int, argument: int, steps: list[Instruction], *, last: bool = True
+) -> list[Instruction]:
+    """Steps on the low half of an argument of one call; what passes the last ones is allowed."""
+    end = (RETURN, 0, 0, ALLOW) if last else (LOAD, 0, 0, NUMBER_AT)
+    body = [(LOAD, 0, 0, ARGUMENTS_AT + 8 * argument), *steps, end]
     return [(EQUAL, 0, len(body), number), *body]
 
 
@@ -241,6 +311,10 @@ def restrict_files(listed: Sequence[str], read: Sequence[str], write: Sequence[s
             allowed = rights & handled & (-1 if os.path.isdir(path) else FILE_RIGHTS)
             _call(ADD_RULE, ruleset, PATH_BENEATH, struct.pack("<Qi", allowed, descriptor), 0)
             os.close(descriptor)
+    _restrict_self(ruleset)
+
+
+def _restrict_self(ruleset: int) -> None:
     _call(RESTRICT_SELF, ruleset, 0)
     os.close(ruleset)
 
@@ -306,10 +380,24 @@ def enclose(spec: Spec) -> None:
     restrict_calls(attack_filter(spec, platform.machine()))
 
 
-def keep_children_metered() -> None:
-    """Let nobody below hide the CPU time of children (Linux)."""
-    if sys.platform == "linux":
-        restrict_calls(children_filter(platform.machine()))
+def enclose_candidate(*, metered: bool, internet: bool, outside: bool) -> None:
+    """Give up, for this process and all below it, what its worker needs to keep (Linux).
+
+    Args:
+        metered: whether its CPU time counts.
+        internet: whether it may have sockets that are not local.
+        outside: whether there are files and processes of others around it (Landlock).
+    """
+    if sys.platform != "linux":
+        return
+    scoped = outside and landlock_abi() >= SCOPES_ABI
+    if scoped:
+        attributes = struct.pack("<3Q", 0, 0, ABSTRACT_SOCKETS_AND_SIGNALS)
+        _restrict_self(_call(CREATE_RULESET, attributes, len(attributes), 0))
+    giving = Giving(
+        children=metered, internet=not internet, outside=outside, signals=outside and not scoped
+    )
+    restrict_calls(candidate_filter(giving, platform.machine()))
 
 
 def main(text: str, separator: str, *argv: str) -> NoReturn:

@@ -97,8 +97,10 @@ class WarmWorker:
             TrainerFault: it does not start.
         """
         own = [Mount(HERE / name, f"{INSIDE}/{name}") for name in FILES]
+        shared = backend.name == "landlock"
         private = ["/tmp", "/dev/shm"] if backend.name == "bwrap" else [str(scratch)]  # noqa: S108
-        options = ["--bare"] if bare else private  # what is used once need not be emptied
+        options = private if not bare or shared else []  # what is used once need not be emptied
+        options = [*(["--bare"] if bare else []), *(["--outside"] if shared else []), *options]
         argv = [sys.executable, "-s", "-P", "-B", backend.path(own[0]), *options]
         command = backend.wrap(
             argv, ENVIRONMENT, [*own, *mounts], slot=slot, scratch=scratch, devices=devices

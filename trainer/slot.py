@@ -7,7 +7,7 @@ needed and again after they died.
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import trio
@@ -103,20 +103,19 @@ class Slot:
         Raises:
             TrainerFault: it does not start.
         """
-        with tempfile.TemporaryDirectory(dir=self._made_scratch("bare")) as scratch:
-            worker = self._worker = await WarmWorker.start(
-                self._launcher,
-                self._backend,
-                slot=self.number,
-                scratch=Path(scratch),
-                devices=self._devices,
-                mounts=mounts,
-                bare=True,
-            )
-            try:
-                yield worker
-            finally:
-                await worker.kill()
+        worker = self._worker = await WarmWorker.start(
+            self._launcher,
+            self._backend,
+            slot=self.number,
+            scratch=self._made_scratch("bare"),
+            devices=self._devices,
+            mounts=mounts,
+            bare=True,
+        )
+        try:
+            yield worker
+        finally:
+            await worker.kill()
 
     async def scorer(self) -> Scorer:
         """A living scorer.
@@ -162,9 +161,12 @@ class Slot:
         return [process for process in three if process is not None and process.alive]
 
     def _made_scratch(self, name: str) -> Path:
-        folder = self.scratch / name
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        """A new folder: what was left by a worker that died over it is nobody else's affair."""
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        for old in self.scratch.glob(f"{name}-*"):
+            with suppress(OSError):  # it is not empty
+                old.rmdir()
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.scratch))
 
 
 def _asleep() -> float:

@@ -1,12 +1,15 @@
 """The warm worker: waits in the sandbox with torch imported and forks one child per phase.
 
-    python -s -P -B worker.py --bare | SCRATCH...     with a socket to the node as descriptor 3
+    python -s -P -B worker.py [--bare] [--outside] SCRATCH...
+
+It has a socket to the node as descriptor 3.
 
 The candidate's code runs in the forked children only. The worker meters a phase from outside,
 holds it to its limits, and before it answers has killed whatever the phase left running and
 emptied the scratch folders: nothing passes from one phase to the next but what the node hands on.
 It is single-threaded and never touches a GPU, so that forking is safe. With `--bare` it imports no
-torch: it then supervises foreign commands. It is a file of its own: the standard library, torch
+torch: it then supervises foreign commands. With `--outside` it is told that it has no namespaces of
+its own, only Landlock. It is a file of its own: the standard library, torch
 and its neighbours `candidate`, `enclose`, `frames`, `probe`, `processes`; nothing else of ours.
 
 Requests: {"phase", "work", "limits", "probe_s"} + descriptors [messages, log, ...], answered by
@@ -55,9 +58,12 @@ REAP_S = 3.0
 class Worker:
     """Serves phases, one at a time, until the node hangs up."""
 
-    def __init__(self, node: socket.socket, scratch: list[str], bare: bool) -> None:
+    def __init__(
+        self, node: socket.socket, scratch: list[str], *, bare: bool, outside: bool
+    ) -> None:
         self.node = node
         self.scratch = scratch
+        self.outside = outside
         self.mounted = _mount_points()
         self.probe = None if bare else _warm_up()
         self.is_init = os.getpid() == 1
@@ -67,6 +73,7 @@ class Worker:
         signal.set_wakeup_fd(self.wake.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self.next_look = 0.0
+        self.group = 0
         self.cpu = 0.0
         self.peak = 0
         self.stopped = ""
@@ -88,6 +95,10 @@ class Worker:
         child = os.fork()
         if child == 0:
             self._become_candidate(order, descriptors)
+        if self.outside:
+            self.group = child
+            with suppress(OSError):  # it has ended, or is a group already
+                os.setpgid(child, child)
         for descriptor in descriptors:
             os.close(descriptor)
         status = self._watch(child, order["limits"], start, probes, probe_s)
@@ -115,8 +126,13 @@ class Worker:
             _limit(order["limits"])
             processes.die_with_parent()
             processes.allow_inspection(True)
-            if order["probe_s"]:
-                enclose.keep_children_metered()
+            if self.outside:
+                os.setpgid(0, 0)
+            enclose.enclose_candidate(
+                metered=bool(order["probe_s"]),
+                internet=order["phase"] == "command" or not self.is_init,
+                outside=self.outside,
+            )
             from trainer import candidate
 
             candidate.perform(order["phase"], order["work"], descriptors)
@@ -159,7 +175,7 @@ class Worker:
 
     def _enforce(self, limits: frames.Message, start: float) -> None:
         running = processes.descendants(os.getpid())
-        rss = sum(process.rss for process in running)
+        rss = sum(process.rss + processes.page_tables(process.pid) for process in running)
         if limits["memory"] and rss > limits["memory"] and len(running) <= HONEST_PROCESSES:
             rss = sum(processes.memory(process) for process in running)
         self.peak = max(self.peak, rss)
@@ -185,6 +201,9 @@ class Worker:
             with suppress(ProcessLookupError):
                 os.kill(-1, signal.SIGKILL)  # everything in our namespace but us, in one go
         else:
+            if self.group:  # in one go as well: who forks for ever is not outrun by a search
+                with suppress(ProcessLookupError):
+                    os.killpg(self.group, signal.SIGKILL)
             processes.signal_descendants(os.getpid(), signal.SIGKILL)
 
     def _reap(self, child: int) -> int | None:
@@ -212,7 +231,10 @@ class Worker:
             if time.monotonic() > deadline:
                 os._exit(1)  # the node starts another worker, in another namespace
             time.sleep(0.001)
+        self.group = 0
         for folder in self.scratch:
+            with suppress(PermissionError):  # it may be root's
+                os.chmod(folder, 0o700 if self.outside else 0o1777)
             _empty(folder, self.mounted)
         if self.is_init:  # else the segments in sight are everybody's
             _drop_shared_memory()
@@ -262,24 +284,64 @@ def _empty(folder: str, mounted: frozenset[str]) -> None:
         elif any(mount.startswith(f"{entry.path}/") for mount in mounted):
             _empty(entry.path, mounted)
         else:
-            os.chmod(entry.path, 0o700)  # it is of our user, whatever its mode forbids
-            _empty(entry.path, mounted)
-            os.rmdir(entry.path)
+            _remove(entry.path)
+
+
+def _remove(folder: str) -> None:
+    """Delete a folder, going down into it: paths may be longer than the kernel takes."""
+    here = os.getcwd()
+    _enter(folder)
+    inside: list[str] = []
+    waiting = [_clear_files()]
+    while waiting:
+        if waiting[-1]:
+            inside.append(waiting[-1].pop())
+            _enter(inside[-1])
+            waiting.append(_clear_files())
+        else:
+            waiting.pop()
+            os.chdir("..")
+            if inside:
+                os.rmdir(inside.pop())
+    os.rmdir(folder)
+    os.chdir(here)
+
+
+def _enter(folder: str) -> None:
+    os.chmod(folder, 0o700)  # it is of our user, whatever its mode forbids
+    os.chdir(folder)
+
+
+def _clear_files() -> list[str]:
+    """Delete the files where we are; the names of the folders."""
+    folders = []
+    for entry in list(os.scandir(".")):
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(entry.name)
+        else:
+            os.unlink(entry.name)
+    return folders
 
 
 def usage(folder: str, mounted: frozenset[str]) -> int:
     """Bytes of a folder without what is mounted in it, or more than may be; entries take a page."""
     total, waiting = 0, [folder]
     while waiting and total <= SCRATCH_BYTES:
-        with suppress(OSError), os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                if entry.path in mounted:
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
-                total += resource.getpagesize() + entry.stat(follow_symlinks=False).st_blocks * 512
-                if total > SCRATCH_BYTES:
-                    break
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.path in mounted:
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    blocks = entry.stat(follow_symlinks=False).st_blocks
+                    total += resource.getpagesize() + blocks * 512
+                    if total > SCRATCH_BYTES:
+                        break
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # it has gone meanwhile
+        except OSError:
+            return SCRATCH_BYTES + 1  # too deep, or closed to us: it could hold anything
     return total
 
 
@@ -310,12 +372,13 @@ def _drop_shared_memory() -> None:
 
 
 def main(arguments: list[str]) -> None:
-    bare = arguments == ["--bare"]
+    scratch = [argument for argument in arguments if not argument.startswith("--")]
+    bare, outside = "--bare" in arguments, "--outside" in arguments
     processes.allow_inspection(False)
     processes.die_with_parent()
     processes.adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # as process 1 we are then deaf to it
-    Worker(socket.socket(fileno=CONTROL), [] if bare else arguments, bare).serve()
+    Worker(socket.socket(fileno=CONTROL), scratch, bare=bare, outside=outside).serve()
 
 
 if __name__ == "__main__":

@@ -38,6 +38,15 @@ FAILURES = {
         "oom",
         "more memory than it may",
     ),
+    "hides memory in page tables": (
+        "libc = ctypes.CDLL(None)\n"
+        "libc.mmap.restype = ctypes.c_void_p\n"
+        "libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *4 * [ctypes.c_long]]\n"
+        "start = libc.mmap(None, 2**40, 1, 0x4022, -1, 0)\n"  # PROT_READ, PRIVATE ANONYMOUS
+        "for place in range(start, start + 2**40, 2**21): ctypes.c_char.from_address(place).value",
+        "oom",
+        "more memory than it may",
+    ),
     "writes garbage": (
         f"for fd in {EVERY_PIPE}:\n"
         "    try: os.write(fd, b'\\xff' * 100)\n    except OSError: pass\n"
@@ -53,6 +62,16 @@ FAILURES = {
     ),
     "makes files without end": (
         "os.chdir('/tmp')\nfor n in range(10**8): os.close(os.open(str(n), os.O_CREAT))",
+        "killed",
+        "more than its scratch folder may hold",
+    ),
+    "closes what it writes": (
+        "os.makedirs('/tmp/a/b')\nos.chmod('/tmp/a', 0)\ntime.sleep(60)",
+        "killed",
+        "more than its scratch folder may hold",
+    ),
+    "buries what it writes": (
+        "os.chdir('/tmp')\nfor _ in range(2000): os.mkdir('abc'); os.chdir('abc')\ntime.sleep(60)",
         "killed",
         "more than its scratch folder may hold",
     ),
@@ -95,7 +114,7 @@ FORBIDDEN = {
         "for folder in ('/tmp', '/dev/shm'):\n"
         "    assert os.listdir(folder) == [], folder\n"
         "    os.makedirs(f'{folder}/a/b')\n"
-        "    os.chmod(f'{folder}/a', 0)\n"
+        "    os.chmod(f'{folder}/a', 0o500)\n"
         "libc = ctypes.CDLL(None)\n"
         "assert libc.shmget(77, 4096, 0o600) == -1\n"
         "assert libc.shmget(77, 4096, 0o1600) == -1"
@@ -115,6 +134,26 @@ FORBIDDEN = {
     ),
     "has a network": (  # not even the one within this machine, where somebody listens
         "try: socket.create_connection(('127.0.0.1', PORT), timeout=9)\nexcept OSError: pass\n"
+        "else: raise AssertionError"
+    ),
+    "leaves closed connections for the next": (
+        "for family in (socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK):\n"
+        "    try: socket.socket(family)\n"
+        "    except OSError: continue\n"
+        "    raise AssertionError(family)\n"
+        "socket.socket(socket.AF_UNIX)"
+    ),
+    "has memory that is nobody's": (
+        "import mmap\n"
+        "for fd in (-1, os.open('/dev/zero', os.O_RDWR)):\n"
+        "    try: mmap.mmap(fd, 4096)\n"
+        "    except OSError: continue\n"
+        "    raise AssertionError(fd)\n"
+        "mmap.mmap(-1, 4096, mmap.MAP_PRIVATE)\n"
+        "assert open('/dev/zero', 'rb').read(9) == bytes(9)"
+    ),
+    "leaves notes at a file": (
+        "try: os.setxattr('/tmp', 'user.note', b'1')\nexcept PermissionError: pass\n"
         "else: raise AssertionError"
     ),
     "reads validation code": "assert not os.path.exists(HOST)",
@@ -160,6 +199,28 @@ def test_a_program_never(bench: Bench, deed: str) -> None:
         for _ in range(2):
             outcome = bench.train(source)
             assert outcome.status in ("done", "void"), outcome.reason
+
+
+def test_a_program_may_lower_its_own_priority(bench: Bench) -> None:
+    own = "os.setpriority(os.PRIO_PROCESS, 0, 1); os.sched_setaffinity(0, {0}); return honest(run)"
+    assert bench.train(program(own, IMPORTS), steps=1).status == "done"
+
+
+FILES_OF_THE_MACHINE = """
+import fcntl, os, stat
+for fd in range(3, 64):
+    if os.path.exists(f"/proc/self/fd/{fd}"):
+        found, mode = os.fstat(fd), fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
+        assert mode or not found.st_nlink or not stat.S_ISREG(found.st_mode), fd
+"""
+
+
+def test_what_a_program_reads_is_a_copy_in_memory(bench: Bench) -> None:
+    # A file it could open again, for writing, where it has the same user as the node.
+    source = program("return honest(run)", FILES_OF_THE_MACHINE)
+    outcome = bench.train(source, steps=1)
+    assert outcome.checkpoint is not None, outcome.reason
+    assert bench.score(source, outcome.checkpoint).fault == ""
 
 
 def test_training_on_the_sly_after_calibration_is_void(bench: Bench) -> None:
@@ -239,7 +300,10 @@ def test_a_program_that_takes_its_sandbox_down_is_blamed_the_second_time(bench: 
     [
         "resource.prlimit(1, resource.RLIMIT_CPU, (0, 0))",
         "os.setpriority(os.PRIO_PROCESS, 1, 19)",
+        "os.setpriority(os.PRIO_PGRP, 0, 19)",
+        "os.setpriority(os.PRIO_USER, 0, 19)",
         "os.sched_setscheduler(1, os.SCHED_IDLE, os.sched_param(0))",
+        "os.sched_setaffinity(1, {0})",
     ],
 )
 def test_limits_and_priority_of_the_worker_cannot_be_lowered(bench: Bench, deed: str) -> None:

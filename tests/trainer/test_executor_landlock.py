@@ -25,6 +25,8 @@ FORBIDDEN = {
     "makes sockets": "socket.socket()",
     "connects to local sockets": "socket.socket(socket.AF_UNIX)",
     "empties files elsewhere": "os.truncate(HOST, 0)",
+    "stops the worker": "os.kill(os.getppid(), signal.SIGSTOP)",
+    "leaves notes at files elsewhere": "os.setxattr(HOST, 'user.note', b'1')",
     "makes namespaces": "UNSHARE",
 }
 UNSHARE = "(_ for _ in ()).throw(OSError()) if ctypes.CDLL(None).unshare(0x10000000) else None"
@@ -33,6 +35,20 @@ STOPPED = {
     "fills the disk": (
         "for number in range(10**6):\n"
         "    Path(tempfile.gettempdir(), str(number)).write_bytes(bytes(2**20))",
+        "it wrote more than its scratch folder may hold",
+    ),
+    "buries what it writes": (
+        "os.chdir(tempfile.gettempdir())\n"
+        "for number in range(300): os.mkdir('x' * 250); os.chdir('x' * 250)\n"
+        "time.sleep(60)",
+        "it wrote more than its scratch folder may hold",
+    ),
+    "closes what it writes": (
+        "os.chdir(tempfile.gettempdir())\n"
+        "os.makedirs('a/b')\n"
+        "os.umask(0o777)\n"
+        "os.makedirs('c')\n"
+        "time.sleep(60)",
         "it wrote more than its scratch folder may hold",
     ),
     "starts processes and more processes": (  # an end, for who watches badly has to survive it
@@ -100,4 +116,38 @@ def test_it_is_stopped_when_it(bench: Bench, deed: str) -> None:
     outcome = bench.train(program(body, IMPORTS), steps=2)
     assert outcome.reason.startswith(reason)
     assert outcome.status == ("killed" if reason.startswith("it ") else "crash")
+    assert bench.train(PROGRAM, steps=1).status == "done"
+
+
+def test_attributes_of_files_stay_as_they_are(bench: Bench) -> None:
+    path = bench.task.folder / "prepare.py"
+    before = path.stat()
+    deeds = f"""
+    for path in ({str(path)!r}, tempfile.gettempdir()):
+        os.chmod(path, 0)
+        os.utime(path, (1, 1))
+        os.chown(path, 1, 1)
+    return honest(run)
+    """
+    outcome = bench.train(program(deeds, IMPORTS), steps=2)
+    assert (outcome.status, outcome.reason) == ("done", "")
+    after = path.stat()
+    assert (after.st_mode, after.st_mtime, after.st_uid) == (
+        before.st_mode,
+        before.st_mtime,
+        before.st_uid,
+    )
+    assert bench.train(PROGRAM, steps=1).status == "done"
+
+
+def test_who_forks_for_ever_does_not_outrun_its_end(bench: Bench) -> None:
+    chain = """
+    if os.fork() == 0:
+        os.setsid()
+        while True:
+            if os.fork(): os._exit(0)
+    return honest(run)
+    """
+    outcome = bench.train(program(chain, IMPORTS), steps=2)
+    assert (outcome.status, outcome.reason) == ("done", "")
     assert bench.train(PROGRAM, steps=1).status == "done"

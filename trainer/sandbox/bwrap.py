@@ -120,6 +120,8 @@ def _python() -> Iterator[str]:
 
 def _devices(gpu: bool) -> Iterator[str]:
     yield from ("--proc", "/proc", "--dev", "/dev")
+    # It reads the same, but makes no shared memory, which would belong to no process.
+    yield from ("--dev-bind", "/dev/full", "/dev/zero")
     if gpu:
         for device in gpu_devices():
             yield from ("--dev-bind-try", device, device)

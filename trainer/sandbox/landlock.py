@@ -29,7 +29,8 @@ from trainer.sandbox import (
 from trainer.sandbox.selftest import attempt
 
 REQUIRED = ("files", "network", "environment", "kernel")
-WRITABLE_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+WRITABLE_DEVICES = ("/dev/null", "/dev/full", "/dev/random", "/dev/urandom")
+"""Not /dev/zero: it makes shared memory, which belongs to no process."""
 SYMLINKS_ABI = 2
 """Before the second version nothing could be renamed or linked across folders."""
 
