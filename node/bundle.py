@@ -1,25 +1,28 @@
 """The support bundle: what somebody who helps needs to know of a machine, and nothing secret.
 
-A zip of text files: the checks of `node.doctor`, every escape attempt, versions, settings and
-counts. Keys, programs, logs and the ledger stay out; paths below the user's home say `~`.
+A zip of text files: the checks of `node.doctor`, every escape attempt, versions and settings. Keys,
+programs, logs, the ledger and the text of config.toml (which may say anything) stay out; paths
+below the user's home say `~`.
 """
 
 import json
+import os
 import platform
+import re
 import sys
 import zipfile
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
 from msgspec import structs
 
-from node.config import CONFIG_NAME
+from node.config import KEYS, load
 from node.doctor import Check
 from skep.errors import ConfigError
 from trainer.sandbox.probing import Tried
 
 PACKAGES = ("skep", "torch", "libp2p", "trio", "msgpack", "msgspec", "numpy", "sqlite-utils")
-CONFIG_MAX_BYTES = 64 * 1024
 
 
 def write_bundle(path: Path, root: Path, checks: list[Check], tried: list[Tried]) -> None:
@@ -38,10 +41,9 @@ def write_bundle(path: Path, root: Path, checks: list[Check], tried: list[Tried]
         "escape-attempts.json": _json([structs.asdict(attempt) for attempt in tried]),
         "versions.json": _json(_versions()),
     }
-    config = root / CONFIG_NAME
-    if config.is_file():
-        with config.open(encoding="utf-8", errors="replace") as file:
-            files[CONFIG_NAME] = file.read(CONFIG_MAX_BYTES)
+    with suppress(ConfigError):  # one of the checks says what is wrong with it
+        settings = load(root)
+        files["settings.json"] = _json({key: getattr(settings, key) for key in KEYS})
     try:
         with zipfile.ZipFile(path, "x", zipfile.ZIP_DEFLATED) as bundle:
             for name, text in files.items():
@@ -63,12 +65,16 @@ def _versions() -> dict[str, str]:
 
 
 def _json(value: object) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n"
 
 
 def _anonymous(text: str) -> str:
     """Without the user's name, as far as paths and the machine's name tell it."""
-    for secret, instead in ((str(Path.home()), "~"), (platform.node(), "HOST")):
+    home = Path.home()
+    names = {home.name, *(os.environ.get(name, "") for name in ("USER", "LOGNAME", "SUDO_USER"))}
+    for secret, instead in ((str(home), "~"), (platform.node(), "HOST")):
         if len(secret) > 1:
             text = text.replace(secret, instead)
+    for name in filter(None, names):
+        text = re.sub(rf"(?<=/){re.escape(name)}(?![\w.-])", "USER", text)
     return text

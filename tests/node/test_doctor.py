@@ -116,7 +116,9 @@ def test_a_bundle_tells_everything_but_secrets(
 ) -> None:
     monkeypatch.setenv("SKEP_HOME", str(home.root))
     monkeypatch.setenv("HOME", str(tmp_path))
-    (home.root / "config.toml").write_text("jobs = 1")
+    monkeypatch.setenv("USER", "alice")
+    elsewhere = "jobs = 1  # token: sk-1234\ntask = '/mnt/alice/a'"
+    (home.root / "config.toml").write_text(elsewhere)
     path = tmp_path / "bundle.zip"
     assert main(["doctor", "--bundle", str(path)]) == 0
     with zipfile.ZipFile(path) as bundle:
@@ -124,9 +126,11 @@ def test_a_bundle_tells_everything_but_secrets(
     assert json.loads(texts["checks.json"])[0]["name"] == "python"
     assert len(json.loads(texts["escape-attempts.json"])) >= 40
     assert "torch" in json.loads(texts["versions.json"])
-    assert texts["config.toml"] == "jobs = 1"
+    assert json.loads(texts["settings.json"])["jobs"] == 1
+    assert json.loads(texts["settings.json"])["task"] == "/mnt/USER/a"
     whole = "".join(texts.values())
     assert str(tmp_path) not in whole
+    assert "sk-1234" not in whole
     assert home.identity.read_bytes().hex() not in whole
     assert home.identity.read_text(errors="replace").strip() not in whole
     capsys.readouterr()

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,24 @@ def test_without_a_sandbox_every_attempt_of_root_succeeds() -> None:
     failed = {attempt.name: attempt.found for attempt in tried if not attempt.open}
     assert len(tried) >= 40
     assert failed.keys() <= CANNOT_SUCCEED.keys(), failed
+
+
+def test_what_could_be_read_is_not_told() -> None:
+    script = (
+        "from trainer.sandbox.none import NoSandbox\n"
+        "from trainer.sandbox.probing import try_all\n"
+        "print(try_all(NoSandbox()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"TOKEN": "secret", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "name='read an ssh key', open=True" in done.stdout
+    for secret in ("secret", "TOKEN", "to be hidden", "root:"):
+        assert secret not in done.stdout
 
 
 @needs_bwrap

@@ -1,11 +1,12 @@
-"""Thirty-odd ways out of a sandbox, tried one by one. Runs inside; standard library only.
+"""Ways out of a sandbox, tried one by one. Runs inside; standard library only.
 
     python -I -S -B probes.py TARGETS
 
 TARGETS is the JSON of what the outside has laid out (`Targets` in `trainer.sandbox.probing`).
 Prints a JSON object: for every attempt {"open": whether it got out, "found": what came of it}. An
 attempt changes nothing where it succeeds: it opens for writing without writing, sets clocks to what
-they are. What a program can do to the limits on its resources is not tried here.
+they are. Nor does it tell what it could read, which may be the user's. What a program can do to the
+limits on its resources is not tried here.
 """
 
 import ctypes
@@ -58,7 +59,11 @@ def read(path: str) -> object:
         found = file.read(64)
     if not found:
         raise Kept("it is empty")
-    return found
+    return "could be read"
+
+
+def listed(path: str) -> object:
+    return f"{len(os.listdir(path))} names could be read"
 
 
 def open_for_writing(path: str) -> object:
@@ -71,7 +76,7 @@ def open_for_writing(path: str) -> object:
 
 @attempt("list the home folder")
 def _(targets: dict[str, Any]) -> object:
-    return os.listdir(targets["home"])
+    return listed(targets["home"])
 
 
 @attempt("read an ssh key")
@@ -96,7 +101,7 @@ def _(targets: dict[str, Any]) -> object:
 
 @attempt("read the machine's logs")
 def _(targets: dict[str, Any]) -> object:
-    return os.listdir("/var/log")
+    return listed("/var/log")
 
 
 @attempt("write into the home folder")
@@ -155,7 +160,7 @@ def _(targets: dict[str, Any]) -> object:
     found = names - {"HOME", "TMPDIR", "PWD", "LC_CTYPE"}
     if not found:
         raise Kept("nothing but what it was given")
-    return sorted(found)
+    return f"{len(found)} variables"
 
 
 @attempt("signal another process")
@@ -173,7 +178,7 @@ def _(targets: dict[str, Any]) -> object:
     buffer = ctypes.create_string_buffer(8)
     local = struct.pack("<QQ", ctypes.addressof(buffer), 8)
     remote = struct.pack("<QQ", targets["address"], 8)
-    return call(310, 270, targets["pid"], local, 1, remote, 1, 0)
+    return call(310, 270, targets["pid"], local, 1, remote, 1, 0)  # so many bytes
 
 
 @attempt("trace another process")
@@ -193,7 +198,8 @@ def _(targets: dict[str, Any]) -> object:
 
 @attempt("use a descriptor that leaked")
 def _(targets: dict[str, Any]) -> object:
-    return os.read(targets["descriptor"], 64)
+    os.read(targets["descriptor"], 64)
+    return "could be read"
 
 
 # ---- Network -------------------------------------------------------------------------------------
