@@ -16,7 +16,7 @@ from trainer.log import Log
 from trainer.meter import Ended, Limits
 from trainer.outcome import REASON_CHARACTERS, Said, failure
 from trainer.phases import ENVIRONMENT
-from trainer.sandbox import Mount
+from trainer.sandbox import Mount, installation
 from trainer.slot import Slot
 from trainer.task import SEED_FILE, Task
 
@@ -124,4 +124,6 @@ def interpreter_folders(program: Path) -> list[Path]:
         return []
     pairs = (line.partition("=") for line in settings.read_text().splitlines())
     homes = [Path(value.strip()) for key, _, value in pairs if key.strip() == "home"]
-    return [environment, *(home.resolve().parent for home in homes)]
+    made_from = [*(home.resolve().parent for home in homes), program.resolve().parent.parent]
+    folders = [folder for prefix in made_from for folder in installation(prefix)]
+    return list(dict.fromkeys([environment, *folders]))

@@ -15,7 +15,7 @@ import pytest
 from skep.errors import SandboxError
 from trainer import sandbox
 from trainer.enclose import landlock_abi
-from trainer.sandbox import Backend, Command, Guarantees, Mount, python_prefixes
+from trainer.sandbox import Backend, Command, Guarantees, Mount, installation, python_prefixes
 from trainer.sandbox.bwrap import Bubblewrap
 from trainer.sandbox.landlock import SYMLINKS_ABI
 from trainer.sandbox.none import NoSandbox
@@ -211,3 +211,17 @@ def test_emptying_scratch_spares_mounts_and_the_folders_that_lead_to_them(tmp_pa
         "a/mount",
         "a/mount/kept",
     ]
+
+
+def test_a_python_among_the_files_of_its_user_does_not_take_them_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    local = tmp_path / ".local"
+    for part in ("bin", "lib", "share/skep"):
+        (local / part).mkdir(parents=True)
+    (tmp_path / "lib").mkdir()
+    assert installation(local) == [local / "bin", local / "lib"]
+    assert installation(tmp_path) == [tmp_path / "lib"]
+    assert installation(tmp_path / ".venv") == [tmp_path / ".venv"]
+    assert installation(local / "share/uv/python") == [local / "share/uv/python"]

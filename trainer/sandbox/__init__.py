@@ -20,6 +20,7 @@ SYSTEM = (
     *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"),
     *("/etc/ld.so.cache", "/etc/alternatives"),
 )
+PARTS = ("bin", "include", "lib", "lib64")
 ENCLOSE = Path(__file__).parents[1] / "enclose.py"
 GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset")
 GPU_FACTS = ("/sys/bus/pci", "/sys/devices", "/sys/class/drm", "/sys/module/nvidia")
@@ -126,7 +127,18 @@ def system_paths() -> tuple[Path, ...]:
 
 def python_prefixes() -> tuple[Path, ...]:
     """The folders of this Python installation: the environment and what it was made from."""
-    return tuple(dict.fromkeys((Path(sys.prefix), Path(sys.base_prefix))))
+    prefixes = dict.fromkeys((Path(sys.prefix), Path(sys.base_prefix)))
+    return tuple(folder for prefix in prefixes for folder in installation(prefix))
+
+
+def installation(prefix: Path) -> list[Path]:
+    """What belongs to a Python installation below a prefix: all of it, where it has it to itself.
+
+    One that was built into `~/.local`, or into the home, shares that with everything of the user's.
+    """
+    if not (Path.home() / ".local" / "share").is_relative_to(prefix):
+        return [prefix]
+    return [prefix / part for part in PARTS if (prefix / part).exists()]
 
 
 def gpu_devices() -> tuple[str, ...]:
