@@ -22,6 +22,8 @@ from typing import NamedTuple, NoReturn
 
 # ---- seccomp -------------------------------------------------------------------------------------
 
+LOAD, EQUAL, GREATER, AT_LEAST, ANY_BIT, AND, RETURN = 0x20, 0x15, 0x25, 0x35, 0x45, 0x54, 0x06
+
 # fmt: off
 ATTACKS = (
     "mount", "umount2", "pivot_root", "chroot", "swapon", "swapoff", "reboot", "sethostname",
@@ -35,6 +37,7 @@ ATTACKS = (
     "listmount", "ptrace", "process_vm_readv", "process_vm_writev", "process_madvise",
     "process_mrelease", "kcmp", "pidfd_getfd", "iopl", "ioperm", "modify_ldt", "uselib", "sysfs",
     "setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr",
+    "io_setup",
 )
 HIDDEN_MEMORY = ("memfd_create", "memfd_secret", "shmget", "msgget", "semget")
 """Memory that belongs to no process, and so escapes a watchdog that adds up processes."""
@@ -57,7 +60,8 @@ X86_64 = {
     "fremovexattr": 199, "mmap": 9, "chmod": 90, "fchmod": 91, "chown": 92, "fchown": 93,
     "lchown": 94, "utime": 132, "utimes": 235, "fchownat": 260, "futimesat": 261, "fchmodat": 268,
     "utimensat": 280, "setpgid": 109, "setsid": 112, "kill": 62, "tkill": 200, "tgkill": 234,
-    "rt_sigqueueinfo": 129, "rt_tgsigqueueinfo": 297,
+    "rt_sigqueueinfo": 129, "rt_tgsigqueueinfo": 297, "mincore": 27, "madvise": 28,
+    "fadvise64": 221, "preadv2": 327, "io_setup": 206,
 }
 AARCH64 = {
     "lookup_dcookie": 18, "ioctl": 29, "umount2": 39, "mount": 40, "pivot_root": 41, "chroot": 51,
@@ -75,13 +79,15 @@ AARCH64 = {
     "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "removexattr": 14, "lremovexattr": 15,
     "fremovexattr": 16, "mmap": 222, "fchmod": 52, "fchmodat": 53, "fchownat": 54, "fchown": 55,
     "utimensat": 88, "setpgid": 154, "setsid": 157, "kill": 129, "tkill": 130, "tgkill": 131,
-    "rt_sigqueueinfo": 138, "rt_tgsigqueueinfo": 240,
+    "rt_sigqueueinfo": 138, "rt_tgsigqueueinfo": 240, "mincore": 232, "madvise": 233,
+    "fadvise64": 223, "preadv2": 286, "io_setup": 0,
 }
 EVERYWHERE = {
     "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428,
     "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433, "clone3": 435,
     "pidfd_send_signal": 424, "pidfd_getfd": 438, "process_madvise": 440, "mount_setattr": 442,
-    "quotactl_fd": 443, "memfd_secret": 447, "process_mrelease": 448, "fchmodat2": 452,
+    "quotactl_fd": 443, "memfd_secret": 447, "process_mrelease": 448, "cachestat": 451,
+    "fchmodat2": 452,
     "statmount": 457, "listmount": 458,
 }
 """Calls that are younger than the numbers of one architecture."""
@@ -92,6 +98,14 @@ OF_OTHERS: dict[str, dict[int, int]] = {
 }
 """Calls that may be made on the caller itself alone, which these arguments have to name: others of
 its user are the worker, whose limits, priority and processors they could change for good."""
+CACHE: dict[str, tuple[int, int, tuple[int, ...], int]] = {
+    "fadvise64": (3, EQUAL, (4,), 0),  # POSIX_FADV_DONTNEED
+    "madvise": (2, EQUAL, (20, 21), 0),  # MADV_COLD, MADV_PAGEOUT
+    "preadv2": (5, ANY_BIT, (8,), errno.EOPNOTSUPP),  # RWF_NOWAIT among its flags
+}
+"""What writes and reads exactly which pages of everybody's files are in memory: one program, or one
+process of it, could tell the next something. Call: argument, test, values, how it is answered."""
+CACHED = ("mincore", "cachestat")
 ATTRIBUTES = (
     "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat", "utime",
     "utimes", "futimesat", "utimensat",
@@ -119,8 +133,6 @@ LOCAL = 1
 SHARED, ANONYMOUS = 0x01, 0x20
 
 ALLOW, KILL = 0x7FFF_0000, 0x8000_0000
-LOAD, EQUAL, GREATER, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x25, 0x35, 0x45, 0x06
-AND = 0x54
 NUMBER_AT, ARCHITECTURE_AT, ARGUMENTS_AT = 0, 4, 16
 
 Instruction = tuple[int, int, int, int]
@@ -198,6 +210,11 @@ def attack_filter(spec: Spec, machine: str) -> bytes:
         nobodys = [(AND, 0, 0, SHARED | ANONYMOUS)]
         nobodys += _when(EQUAL, SHARED | ANONYMOUS, refuse(errno.EPERM))
         program += _block(numbers["mmap"], 3, nobodys)
+    for name in CACHED:
+        program += _when(EQUAL, numbers[name], refuse(errno.ENOSYS))
+    for name, (argument, test, values, code) in CACHE.items():
+        steps = [step for value in values for step in _when(test, value, refuse(code))]
+        program += _block(numbers[name], argument, steps)
     families = [step for family in spec.sockets for step in _when(EQUAL, family, ALLOW)]
     verdict = (RETURN, 0, 0, refuse(errno.EACCES))
     program += _block(numbers["socket"], 0, [*families, verdict])

@@ -152,6 +152,15 @@ FORBIDDEN = {
         "mmap.mmap(-1, 4096, mmap.MAP_PRIVATE)\n"
         "assert open('/dev/zero', 'rb').read(9) == bytes(9)"
     ),
+    "leaves notes in the page cache": (
+        "fd = os.open(sys.executable, os.O_RDONLY)\n"
+        "os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)\n"  # succeeds, and does nothing
+        "try: os.preadv(fd, [bytearray(1)], 0, os.RWF_NOWAIT)\n"
+        "except OSError as error: assert error.errno == 95\n"
+        "else: raise AssertionError\n"
+        "libc = ctypes.CDLL(None)\n"
+        "assert libc.mincore(0, 0, 0) == -1 and libc.syscall(451, fd, 0, 0, 0) == -1"
+    ),
     "leaves notes at a file": (
         "try: os.setxattr('/tmp', 'user.note', b'1')\nexcept PermissionError: pass\n"
         "else: raise AssertionError"

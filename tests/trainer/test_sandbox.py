@@ -225,3 +225,19 @@ def test_a_python_among_the_files_of_its_user_does_not_take_them_along(
     assert installation(tmp_path) == [tmp_path / "lib"]
     assert installation(tmp_path / ".venv") == [tmp_path / ".venv"]
     assert installation(local / "share/uv/python") == [local / "share/uv/python"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="seccomp is Linux's")
+def test_where_signals_cannot_be_kept_to_a_programs_own_nobody_is_signalled() -> None:
+    script = (
+        "import errno, os, platform\n"
+        "from trainer import enclose\n"
+        "giving = enclose.Giving(children=False, internet=False, outside=True, signals=True)\n"
+        "enclose.restrict_calls(enclose.candidate_filter(giving, platform.machine()))\n"
+        "try: os.kill(os.getppid(), 0)\n"
+        "except PermissionError: os.setsid(); print('kept')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "kept\n"
