@@ -129,7 +129,7 @@ class Worker:
             if self.outside:
                 os.setpgid(0, 0)
             enclose.enclose_candidate(
-                metered=bool(order["probe_s"]),
+                metered=order["limits"]["cpu"] < float("inf"),
                 internet=order["phase"] == "command" or not self.is_init,
                 outside=self.outside,
             )

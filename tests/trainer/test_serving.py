@@ -142,6 +142,22 @@ def test_a_model_that_does_not_leave_is_seen_off_with_its_score(
     assert bench.call(score) == [honest]
 
 
+def test_a_model_that_ignores_its_children_is_charged_for_them(
+    bench: Bench, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it could go on training in them while it is scored."""
+    monkeypatch.setattr(serving, "SCORE_S", 1000.0)
+    helped = """signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+reader, writer = os.pipe()
+if os.fork() == 0:
+    while time.process_time() < 0.6: pass
+    os._exit(0)
+os.close(writer)
+os.read(reader, 1)"""
+    assert bench.score(doing(helped), checkpoint, probe=False).fault == ""
+    assert "more CPU time than it may" in bench.score(doing(helped), checkpoint).fault
+
+
 @pytest.mark.parametrize("kind", ["missing", "link", "folder", "pipe", "empty", "garbage"])
 def test_a_checkpoint_that_is_none_is_a_fault(
     bench: Bench, checkpoint: Path, kind: str, tmp_path: Path
