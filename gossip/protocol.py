@@ -110,6 +110,7 @@ class Core:
         now: seconds of this node's time.
         wall_ms: milliseconds since the epoch at that moment.
         seed: of all random choices.
+        validator: checks messages; shared with the transport, so that each is checked once.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class Core:
         now: float,
         wall_ms: int,
         seed: int,
+        validator: Validator | None = None,
     ) -> None:
         self.me = me
         self.replica = replica
@@ -137,7 +139,7 @@ class Core:
         self._params = params
         self._rng = random.Random(seed)  # noqa: S311 - choices, not secrets
         self.rendezvous = Rendezvous(me, params, self._rng)
-        self._validator = Validator(swarm)
+        self.validator = validator or Validator(swarm)
         self._standing = Standing()
         self._now = now
         self._effects: list[Effect] = []
@@ -154,15 +156,10 @@ class Core:
             params=params,
             replica=replica,
             archive=archive,
-            validator=self._validator,
+            validator=self.validator,
             admission=Admission(params, known, now),
             blame=self._blame,
         )
-
-    @property
-    def validator(self) -> Validator:
-        """Checks messages of the topic; shared with the transport, so that each is checked once."""
-        return self._validator
 
     @property
     def wake_at(self) -> float:
@@ -382,7 +379,7 @@ class Core:
     # Records
 
     def _heard(self, event: Heard) -> None:
-        checked = self._validator.message(event.data)
+        checked = self.validator.message(event.data)
         if checked.answer == "reject":
             self._blame(event.peer, FORGED if checked.forged else MALFORMED, checked.why)
         elif isinstance(checked.content, SignedRecord):

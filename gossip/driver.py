@@ -1,0 +1,381 @@
+"""The protocol on a real transport, a real ledger and a real clock: the trio shell around the core.
+
+Everything the core wants to happen happens here, and nothing is decided here. What came in is on
+the medium before anybody hears of it: events are taken as many as are waiting, their records are
+stored in one go, and only then answers go out. Whatever fails here, the research goes on: the core
+is built anew from the ledger, with a pause between.
+"""
+
+import math
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import trio
+from msgspec import Struct
+
+from gossip.effects import (
+    Announce,
+    Answered,
+    Arrived,
+    Ask,
+    Asked,
+    Dial,
+    Dialled,
+    Drop,
+    Effect,
+    Event,
+    Found,
+    Keep,
+    Listening,
+    Missing,
+    Notice,
+    Publish,
+    Reply,
+    Said,
+    Unanswered,
+    Woke,
+)
+from gossip.identity import Identity
+from gossip.ledger import Ledger
+from gossip.messages import RECORDS_MAX_BYTES, Presence, pack
+from gossip.params import Params
+from gossip.protocol import Core
+from gossip.replica import Replica
+from gossip.transport import (
+    SERVICES,
+    Connected,
+    Handler,
+    Service,
+    Transport,
+    TransportEvent,
+)
+from gossip.validate import PRESENCE, Validator
+from skep.errors import HomeError, TransportError
+from skep.records import Role, SignedRecord
+
+PEERS_FILE = "peers.json"
+REMEMBERED_MAX = 64
+REMEMBER_S = 120.0
+
+EVENTS_MAX = 1024
+AT_ONCE = 256
+"""Events that are handled before what they brought is stored."""
+
+RETRY_S = 5.0
+RETRY_MAX_S = 300.0
+
+
+class Doing(Struct, frozen=True):
+    """What a node tells of itself when it announces itself.
+
+    Attributes:
+        role, tier, task, software: as in `Presence`.
+        running: programs in training.
+    """
+
+    role: Role
+    tier: str
+    task: bytes
+    software: str
+    running: tuple[bytes, ...] = ()
+
+
+class Listener(Protocol):
+    """Who is told what came from the swarm."""
+
+    def heard(self, records: Iterable[SignedRecord]) -> None:
+        """Records are in the ledger now; returns at once."""
+        ...
+
+    def arrived(self, texts: Mapping[bytes, bytes]) -> None:
+        """Texts of programs that were missing, by content id; returns at once."""
+        ...
+
+    def notice(self, text: str) -> None:
+        """Something that the person watching should know."""
+        ...
+
+
+Opener = Callable[[Mapping[Service, Handler], Validator], AbstractAsyncContextManager[Transport]]
+"""Opens the transport, given what answers requests and what checks messages of the topic."""
+
+
+class Swarm:
+    """This node's part in a swarm, as long as `run` runs.
+
+    Args:
+        ledger: open ledger of this node, of the swarm's id.
+        home: where known peers are remembered.
+        swarm: id of the swarm.
+        identity: signs announcements.
+        params: how often, how many, how much.
+        bootstrap: addresses to meet others at.
+        doing: asked for what to announce.
+        listener: told what came.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        home: Path,
+        swarm: bytes,
+        identity: Identity,
+        params: Params,
+        bootstrap: Sequence[str],
+        doing: Callable[[], Doing],
+        listener: Listener,
+    ) -> None:
+        self._ledger = ledger
+        self._remembered = home / PEERS_FILE
+        self._swarm = swarm
+        self._identity = identity
+        self._params = params
+        self._bootstrap = bootstrap
+        self._doing = doing
+        self._listener = listener
+        self._events, self._inbox = trio.open_memory_channel[Event](math.inf)
+        self._room = trio.Semaphore(EVENTS_MAX)
+        self._listening: tuple[str, ...] = ()
+        self._validator = Validator(swarm)
+        self._replies: dict[int, Callable[[bytes], None]] = {}
+        self._asked = 0
+        self._announced = 0
+        self._instance = secrets.token_bytes(8)
+        self.transport: Transport | None = None
+        self.core = self._new_core()
+
+    def _new_core(self) -> Core:
+        positions = self._ledger.positions(self._swarm)
+        core = Core(
+            me=self._identity.public,
+            swarm=self._swarm,
+            replica=Replica((one.author, one.session, one.seq, one.id) for one in positions),
+            archive=_Stored(self._ledger),
+            shelf=_Stored(self._ledger),
+            known={one: held.size for one, held in self._ledger.holdings().items()},
+            params=self._params,
+            instance=self._instance,
+            now=trio.current_time(),
+            wall_ms=time.time_ns() // 1_000_000,
+            seed=secrets.randbits(64),
+            validator=self._validator,
+        )
+        core.rendezvous.add(self._bootstrap, "bootstrap")
+        core.rendezvous.add(_read_peers(self._remembered), "remembered")
+        return core
+
+    # What the node tells
+
+    def said(self, signed: SignedRecord) -> None:
+        """This node has said something, and it is in the ledger. Returns at once."""
+        self._events.send_nowait(Said(signed))
+
+    def missing(self, programs: Iterable[bytes]) -> None:
+        """Texts of programs that would be welcome. Returns at once."""
+        self._events.send_nowait(Missing(frozenset(programs)))
+
+    def found(self, addresses: Iterable[str]) -> None:
+        """Addresses from elsewhere, the local network for one. Returns at once."""
+        self._events.send_nowait(Found(tuple(addresses)))
+
+    # Running
+
+    async def run(self, open_transport: Opener) -> None:
+        """Take part, for ever.
+
+        Raises:
+            ConfigError: the transport cannot be opened as it was asked for.
+            SkepError: the transport lacks something it needs.
+        """
+        handlers: dict[Service, Handler] = {
+            service: partial(self._answer, service) for service in SERVICES
+        }
+        async with open_transport(handlers, self._validator) as transport:
+            self.transport = transport
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._pump, transport)
+                    nursery.start_soon(self._remember_now_and_then)
+                    await self._live(transport, nursery)
+            finally:
+                self._remember()
+
+    async def _live(self, transport: Transport, nursery: trio.Nursery) -> None:
+        pause = RETRY_S
+        while True:
+            try:
+                await self._step(transport, nursery)
+                pause = RETRY_S
+            except HomeError as error:
+                self._listener.notice(f"records of peers cannot be stored: {error}")
+                await trio.sleep(pause)
+                pause = min(2 * pause, RETRY_MAX_S)
+                self._start_over(transport)
+
+    def _start_over(self, transport: Transport) -> None:
+        """Build the core anew from what is stored, and tell it who is there."""
+        self.core = self._new_core()
+        self._listening = ()
+        for peer, address in transport.peers.items():
+            self._events.send_nowait(Connected(peer, address, inbound=False))
+
+    async def _step(self, transport: Transport, nursery: trio.Nursery) -> None:
+        """Wait for events, handle those that are there, store, and carry out."""
+        events: list[Event] = []
+        delay = max(self.core.wake_at - trio.current_time(), 0.0)
+        with trio.move_on_after(delay):
+            events.append(await self._inbox.receive())
+        while len(events) < AT_ONCE:
+            try:
+                events.append(self._inbox.receive_nowait())
+            except trio.WouldBlock:
+                break
+        if transport.addresses != self._listening:
+            self._listening = transport.addresses
+            events.insert(0, Listening(self._listening))
+        effects: list[Effect] = []
+        for event in events or [Woke()]:
+            effects += self.core.handle(trio.current_time(), event)
+            if isinstance(event, TransportEvent):
+                self._room.release()
+        await self._store(effects)
+        for effect in effects:
+            self._carry_out(effect, transport, nursery)
+
+    async def _store(self, effects: list[Effect]) -> None:
+        records = [one for effect in effects if isinstance(effect, Keep) for one in effect.records]
+        if records:
+            await self._ledger.admit(records)
+            self._listener.heard(records)
+
+    def _carry_out(self, effect: Effect, transport: Transport, nursery: trio.Nursery) -> None:
+        match effect:
+            case Publish():
+                nursery.start_soon(transport.publish, effect.data)
+            case Ask():
+                nursery.start_soon(self._ask, transport, effect)
+            case Reply():
+                self._replies.pop(effect.number)(effect.data)
+            case Dial():
+                nursery.start_soon(self._dial, transport, effect.address)
+            case Drop():
+                nursery.start_soon(transport.drop, effect.peer, effect.refuse_s)
+            case Announce():
+                nursery.start_soon(transport.publish, self._presence(effect.lasts_s))
+            case Arrived():
+                self._listener.arrived(effect.texts)
+            case Notice():
+                self._listener.notice(effect.text)
+            case _:
+                pass
+
+    async def _pump(self, transport: Transport) -> None:
+        async for event in transport.events:
+            await self._room.acquire()
+            self._events.send_nowait(event)
+
+    async def _ask(self, transport: Transport, ask: Ask) -> None:
+        outcome: Event = Unanswered(ask.number)
+        with suppress(TransportError):
+            answer = await transport.request(ask.peer, ask.service, ask.data)
+            outcome = Answered(ask.number, answer)
+        self._events.send_nowait(outcome)
+
+    async def _dial(self, transport: Transport, address: str) -> None:
+        reached = False
+        with suppress(TransportError):
+            await transport.dial(address)
+            reached = True
+        self._events.send_nowait(Dialled(address, reached))
+
+    async def _answer(self, service: Service, peer: bytes, data: bytes) -> bytes:
+        """Answer a request of a peer, when its turn comes."""
+        self._asked += 1
+        answered = trio.Event()
+        answer: list[bytes] = []
+
+        def reply(data: bytes) -> None:
+            answer.append(data)
+            answered.set()
+
+        number = self._asked
+        self._replies[number] = reply
+        try:
+            self._events.send_nowait(Asked(peer, service, data, number))
+            await answered.wait()
+        finally:
+            if number in self._replies:
+                self._replies[number] = lambda _: None
+        return answer[0]
+
+    def _presence(self, lasts_s: int) -> bytes:
+        doing = self._doing()
+        self._announced += 1
+        body = pack(
+            Presence(
+                swarm=self._swarm,
+                author=self._identity.public,
+                instance=self._instance,
+                number=self._announced,
+                time=time.time_ns() // 1_000_000,
+                lasts_s=lasts_s,
+                role=doing.role,
+                tier=doing.tier,
+                task=doing.task,
+                records=len(self.core.replica),
+                running=doing.running,
+                software=doing.software,
+            )
+        )
+        return PRESENCE + self._identity.sign_presence(body) + body
+
+    # Peers of earlier days
+
+    async def _remember_now_and_then(self) -> None:
+        while True:
+            await trio.sleep(REMEMBER_S)
+            self._remember()
+
+    def _remember(self) -> None:
+        """Note addresses that answered. Failing is no failure: there are others to ask."""
+        good = self.core.rendezvous.good()[:REMEMBERED_MAX]
+        if not good:
+            return
+        fresh = self._remembered.with_suffix(".tmp")
+        try:
+            fresh.write_bytes(msgspec.json.encode(good))
+            fresh.replace(self._remembered)
+        except OSError:
+            return
+
+
+class _Stored:
+    """The ledger as the protocol reads it."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def chain(self, author: bytes, session: bytes, start: int, stop: int) -> list[bytes]:
+        """Records of a chain, as many as one message may carry."""
+        return self._ledger.chain(author, session, start, stop, RECORDS_MAX_BYTES)
+
+    def text(self, program: bytes) -> str | None:
+        """Source of a program."""
+        found = self._ledger.programs().get(program)
+        return found.source if found else None
+
+
+def _read_peers(path: Path) -> list[str]:
+    """Addresses noted by `Swarm`; a damaged file is as good as none."""
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=list[str])
+    except (OSError, ValueError):
+        return []
+    return found[:REMEMBERED_MAX]
