@@ -1,10 +1,11 @@
 """The own feed: an append-only file of signed records, the authority for what this node has said.
 
 A record is in the file and on the medium before anybody hears of it. Each *session* (8 random
-bytes) is one hash chain. A session is continued only if the file is exactly the one this node left:
-its inode, change time and size are noted beside it after every append. A copied, restored, cut or
-foreign file never matches its note, so it gets a new session, and two different records with one
-(author, session, seq) cannot come into being. Feeds of others do not live here.
+bytes) is one hash chain of one author in one swarm: chains are passed on whole, and what is said in
+one swarm is nothing to another. A session is continued only if the file is exactly the one this
+node left: its inode, change time and size are noted beside it after every append. A copied,
+restored, cut or foreign file never matches its note, so it gets a new session, and two different
+records with one (author, session, seq) cannot come into being. Feeds of others do not live here.
 """
 
 import contextlib
@@ -21,11 +22,10 @@ from gossip.disk import home_error, make_folder, sync, sync_folder, write_all
 from gossip.wire import (
     FRAME_MAX_BYTES,
     SESSION_BYTES,
-    decode,
     frame,
     split_frames,
 )
-from skep.errors import HomeError, HomeInUse, RecordError, StoreCorrupt
+from skep.errors import HomeError, HomeInUse, StoreCorrupt
 from skep.records import NO_PREVIOUS, SignedRecord, record_id
 
 FEED_FILE = "own.feed"
@@ -48,10 +48,17 @@ class Link(Struct, frozen=True):
         return Link(self.session, self.seq + 1, record_id(body))
 
 
-class _Note(Struct, frozen=True, forbid_unknown_fields=True):
-    """What `session.json` says about the file as this node last left it."""
+class _Note(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `session.json` says: the place of the next record, and the file as this node left it.
 
+    Byte strings are in hexadecimal. One of another format fits no file.
+    """
+
+    author: str
+    swarm: str
     session: str
+    seq: int
+    prev: str
     inode: int
     ctime_ns: int
     size: int
@@ -60,19 +67,27 @@ class _Note(Struct, frozen=True, forbid_unknown_fields=True):
 class Feed:
     """The open feed file, locked against every other process."""
 
-    def __init__(self, folder: Path, descriptor: int, author: bytes) -> None:
+    def __init__(self, folder: Path, descriptor: int, author: bytes, swarm: bytes) -> None:
         self._path = folder / FEED_FILE
         self._descriptor = descriptor
+        self._author = author
+        self._swarm = swarm
         self._broken = False
-        self._end, last = self._cut_torn_tail()
-        self.link = self._resume(author, last)
+        self._end = self._cut_torn_tail()
+        self.link = self._noted_link() or _new_session()
         """The place of the next record."""
         self._before = (self._end, self.link)
         self._leave_note()
 
     @classmethod
-    def open(cls, folder: Path, author: bytes) -> "Feed":
+    def open(cls, folder: Path, author: bytes, swarm: bytes) -> "Feed":
         """Open the feed of a home, made on first use; what a crash tore off its end is cut.
+
+        Args:
+            folder: where the file lies.
+            author: public key (32 bytes) of this node.
+            swarm: id (32 bytes) of the swarm that new records belong to; another one than at the
+                last start begins a new session.
 
         Raises:
             HomeInUse: another process has it open.
@@ -89,7 +104,7 @@ class Feed:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             sync_folder(folder)
-            return cls(folder, descriptor, author)
+            return cls(folder, descriptor, author, swarm)
         except BaseException as error:
             os.close(descriptor)
             if isinstance(error, BlockingIOError):
@@ -116,6 +131,8 @@ class Feed:
         """
         link = self.link
         for one in records:
+            if (one.record.author, one.record.swarm) != (self._author, self._swarm):
+                raise ValueError("a record of another author or swarm")
             if Link(one.record.session, one.record.seq, one.record.prev) != link:
                 raise ValueError(f"a record that does not stand at {link}")
             link = link.after(one.body)
@@ -124,13 +141,22 @@ class Feed:
         self._leave_note()
 
     def restore(self, records: Sequence[SignedRecord]) -> None:
-        """Add records of earlier sessions that the file has lost, and start a new session.
+        """Add records of this node that the file has lost.
+
+        The session goes on, unless one of them belongs to it: then it went further than this file
+        knows, and a new one begins.
 
         Raises:
             HomeError: not all of them could be written; open the feed anew and try again.
         """
         for start in range(0, len(records), APPEND_MAX_RECORDS):
             self._write(records[start : start + APPEND_MAX_RECORDS])
+        if any(one.record.session == self.link.session for one in records):
+            self.link = _new_session()
+        self._leave_note()
+
+    def renew(self) -> None:
+        """Begin a new session, because somebody knows more of this one than the file does."""
         self.link = _new_session()
         self._leave_note()
 
@@ -167,12 +193,10 @@ class Feed:
             self._broken = True
             raise home_error(self._path, error) from error
 
-    def _cut_torn_tail(self) -> tuple[int, bytes]:
-        """Cut what one interrupted append can have left; length and last entry of what stays."""
+    def _cut_torn_tail(self) -> int:
+        """Cut what one interrupted append can have left; length of what stays."""
         size = os.fstat(self._descriptor).st_size
-        end, last = 0, b""
-        for last in self.entries():
-            end += len(frame(last))
+        end = sum(len(frame(entry)) for entry in self.entries())
         if size - end > APPEND_MAX_RECORDS * FRAME_MAX_BYTES:
             raise StoreCorrupt(
                 f"{self._path} is damaged at byte {end} of {size}",
@@ -181,34 +205,30 @@ class Feed:
             )
         if size > end:
             self._truncate(end)
-        return end, last
+        return end
 
-    def _resume(self, author: bytes, last: bytes) -> Link:
-        """Where the next record goes: on in the noted session if the note fits, else a new one."""
-        note = self._read_note()
-        found = os.fstat(self._descriptor)
-        here = (found.st_ino, found.st_ctime_ns, found.st_size)
-        if note is None or (note.inode, note.ctime_ns, note.size) != here:
-            return _new_session()
-        fresh = Link(bytes.fromhex(note.session), 0, NO_PREVIOUS)
-        if not last:
-            return fresh
-        try:
-            head = decode(last)
-        except RecordError:
-            return _new_session()
-        if head.record.author != author:
-            return _new_session()
-        if head.record.session != fresh.session:
-            return fresh
-        return Link(fresh.session, head.record.seq, head.record.prev).after(head.body)
-
-    def _read_note(self) -> _Note | None:
+    def _noted_link(self) -> Link | None:
+        """Where the session of the last start goes on; None if the note does not fit."""
         with contextlib.suppress(OSError, ValueError):
             note = msgspec.json.decode(self._path.with_name(NOTE_FILE).read_bytes(), type=_Note)
-            if len(bytes.fromhex(note.session)) == SESSION_BYTES:
-                return note
+            link = Link(bytes.fromhex(note.session), note.seq, bytes.fromhex(note.prev))
+            if note == self._note(link) and len(link.session) == SESSION_BYTES:
+                return link
         return None
+
+    def _note(self, link: Link) -> _Note:
+        """What there is to note of the file as it is now."""
+        found = os.fstat(self._descriptor)
+        return _Note(
+            author=self._author.hex(),
+            swarm=self._swarm.hex(),
+            session=link.session.hex(),
+            seq=link.seq,
+            prev=link.prev.hex(),
+            inode=found.st_ino,
+            ctime_ns=found.st_ctime_ns,
+            size=found.st_size,
+        )
 
     def _leave_note(self) -> None:
         """Note what the file looks like now.
@@ -216,8 +236,7 @@ class Feed:
         Not synced, and failing is no failure: a note that is lost or old fits no file, which costs
         a new session at the next start and nothing else.
         """
-        found = os.fstat(self._descriptor)
-        note = _Note(self.link.session.hex(), found.st_ino, found.st_ctime_ns, found.st_size)
+        note = self._note(self.link)
         path = self._path.with_name(NOTE_FILE)
         fresh = path.with_suffix(".tmp")
         with contextlib.suppress(OSError):

@@ -102,7 +102,9 @@ class Ledger(LedgerView):
         with ExitStack() as files:
 
             def opened() -> "Ledger":
-                feed = files.enter_context(closing(Feed.open(home / FEED_FOLDER, identity.public)))
+                feed = files.enter_context(
+                    closing(Feed.open(home / FEED_FOLDER, identity.public, swarm))
+                )
                 store = files.enter_context(closing(Store.open(home / DATABASE_FILE)))
                 _reconcile(feed, store, identity.public)
                 reader = files.enter_context(closing(Reader.open(home / DATABASE_FILE)))

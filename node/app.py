@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from gossip.identity import Identity
 from gossip.ledger import Ledger
+from gossip.swarms import SOLO_SWARM
 from node.config import Settings
 from node.control import Answers, serve
 from node.experiment import Bench, code_of
@@ -37,9 +38,6 @@ from trainer.hardware import default_slots
 from trainer.policy import Consent, Policy
 from trainer.sandbox import Guarantees, choose
 from trainer.task import Task, load, prepare
-
-SOLO_SWARM = b"solo".ljust(32, b"\0")
-"""Records of solo research carry this swarm id, so that no peer ever takes them for its own."""
 
 STOP_GRACE_S = 2.5
 """A clean stop that takes longer than this is ended hard; nothing recorded is lost by that."""

@@ -49,6 +49,7 @@ PURE = [
     "skep/*",
     "strategies/constants.py",
     "strategies/gp.py",
+    "gossip/swarms.py",
     "gossip/wire.py",
     "node/plan.py",
     "node/history.py",

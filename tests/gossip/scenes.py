@@ -71,10 +71,12 @@ def make_job(program: str, **fields: Any) -> Job:
     )
 
 
-def open_ledger(home: Path, key: Identity = KEY) -> AbstractAsyncContextManager[Ledger]:
+def open_ledger(
+    home: Path, key: Identity = KEY, swarm: bytes = SWARM
+) -> AbstractAsyncContextManager[Ledger]:
     """The ledger of a home, with a clock that counts calls."""
     ticks = itertools.count(1)
-    return Ledger.open(home, key, swarm=SWARM, clock=lambda: next(ticks))
+    return Ledger.open(home, key, swarm=swarm, clock=lambda: next(ticks))
 
 
 def feed_of(home: Path) -> list[SignedRecord]:

@@ -1,5 +1,6 @@
 """The own feed: what it keeps, what it cuts, and when it starts a new chain."""
 
+import json
 import os
 import resource
 import shutil
@@ -14,14 +15,15 @@ from msgspec.structs import replace
 
 from gossip.feeds import Feed, Link
 from gossip.identity import Identity
+from gossip.swarms import PUBLIC_SWARM
 from gossip.wire import decode, frame
 from skep.errors import HomeError, HomeInUse, StoreCorrupt
 from skep.records import NO_PREVIOUS
-from tests.gossip.scenes import KEY, make_chain
+from tests.gossip.scenes import KEY, SWARM, make_chain
 
 
-def open_feed(home: Path, author: bytes = KEY.public) -> closing[Feed]:
-    return closing(Feed.open(home / "feed", author))
+def open_feed(home: Path, author: bytes = KEY.public, swarm: bytes = SWARM) -> closing[Feed]:
+    return closing(Feed.open(home / "feed", author, swarm))
 
 
 def session_of(entries: list[bytes]) -> bytes:
@@ -78,7 +80,7 @@ def test_only_the_next_record_of_the_chain_can_be_appended(tmp_path: Path) -> No
 
 def test_a_feed_has_one_writer(tmp_path: Path) -> None:
     with open_feed(tmp_path), pytest.raises(HomeInUse, match="Another node is using"):
-        Feed.open(tmp_path / "feed", KEY.public)
+        Feed.open(tmp_path / "feed", KEY.public, SWARM)
     with open_feed(tmp_path):
         pass
 
@@ -116,7 +118,7 @@ def test_more_damage_than_a_crash_can_do_is_reported_and_left_alone(tmp_path: Pa
         file.write(b"garbage" * 200_000)
     damaged = path.read_bytes()
     with pytest.raises(StoreCorrupt, match=r"is damaged at byte \d+ of \d+\. Move that file"):
-        Feed.open(tmp_path / "feed", KEY.public)
+        Feed.open(tmp_path / "feed", KEY.public, SWARM)
     assert path.read_bytes() == damaged
 
 
@@ -131,7 +133,9 @@ def test_a_long_feed_is_read_across_chunks(tmp_path: Path) -> None:
         assert feed.link.seq == 3000
 
 
-@pytest.mark.parametrize("how", ["copied", "older", "touched", "note lost", "note garbled"])
+@pytest.mark.parametrize(
+    "how", ["copied", "older", "touched", "note lost", "note garbled", "note old"]
+)
 def test_a_file_that_is_not_as_it_was_left_gets_a_new_session(tmp_path: Path, how: str) -> None:
     entries = fill(tmp_path, 2)
     path, note = tmp_path / "feed" / "own.feed", tmp_path / "feed" / "session.json"
@@ -151,6 +155,10 @@ def test_a_file_that_is_not_as_it_was_left_gets_a_new_session(tmp_path: Path, ho
             note.unlink()
         case "note garbled":
             note.write_text('{"session": "zz"}')
+        case "note old":  # as it was before a session belonged to a swarm
+            kept = ("session", "inode", "ctime_ns", "size")
+            noted = json.loads(note.read_text())
+            note.write_text(json.dumps({name: noted[name] for name in kept}))
     with open_feed(tmp_path) as feed:
         assert list(feed.entries()) == entries
         assert feed.link.session != session_of(entries)
@@ -194,18 +202,59 @@ def test_an_undone_append_leaves_its_place_free(tmp_path: Path) -> None:
         assert feed.link == link
 
 
-def test_records_put_back_are_kept_and_a_new_session_begins(tmp_path: Path) -> None:
+def test_records_put_back_are_kept_and_the_session_goes_on(tmp_path: Path) -> None:
     entries = fill(tmp_path, 2)
     lost = make_chain(Link(b"earlier!", 0, NO_PREVIOUS), 40)
     with open_feed(tmp_path) as feed:
+        link = feed.link
         feed.restore(lost)
         assert list(feed.entries()) == entries + [one.signature + one.body for one in lost]
-        assert feed.link.session not in (session_of(entries), b"earlier!")
+        assert feed.link == link
+    with open_feed(tmp_path) as feed:
+        assert feed.link == link
+        feed.append(make_chain(link, 1))
+
+
+def test_a_session_that_went_further_than_the_file_knows_is_left(tmp_path: Path) -> None:
+    entries = fill(tmp_path, 2)
+    with open_feed(tmp_path) as feed:
+        feed.restore(make_chain(feed.link, 1))
+        fresh = feed.link
+        assert fresh.session != session_of(entries)
+        assert (fresh.seq, fresh.prev) == (0, NO_PREVIOUS)
+    with open_feed(tmp_path) as feed:
+        assert feed.link == fresh
+        feed.renew()
+        assert feed.link.session != fresh.session
+        renewed = feed.link
+    with open_feed(tmp_path) as feed:
+        assert feed.link == renewed
+
+
+def test_a_session_belongs_to_one_swarm(tmp_path: Path) -> None:
+    entries = fill(tmp_path, 2)
+    with open_feed(tmp_path, swarm=PUBLIC_SWARM) as feed:
+        assert list(feed.entries()) == entries
+        assert feed.link.session != session_of(entries)
         assert (feed.link.seq, feed.link.prev) == (0, NO_PREVIOUS)
+        link = feed.link
+    with open_feed(tmp_path, swarm=PUBLIC_SWARM) as feed:
+        assert feed.link == link
+    with open_feed(tmp_path) as feed:
+        assert feed.link.session not in (session_of(entries), link.session)
+
+
+def test_a_record_of_another_swarm_or_author_is_not_appended(tmp_path: Path) -> None:
+    for author, swarm in ((KEY.public, PUBLIC_SWARM), (Identity(bytes(32)).public, SWARM)):
+        with open_feed(tmp_path, author, swarm) as feed:
+            strange = make_chain(feed.link, 1)
+            with pytest.raises(ValueError, match="another author or swarm"):
+                feed.append(strange)
+            assert list(feed.entries()) == []
 
 
 def test_a_feed_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "feed").mkdir()
     (tmp_path / "feed" / "own.feed").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(HomeError, match="is a symbolic link"):
-        Feed.open(tmp_path / "feed", KEY.public)
+        Feed.open(tmp_path / "feed", KEY.public, SWARM)

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from gossip.identity import Identity
 from gossip.ledger import Ledger
+from gossip.swarms import PUBLIC_SWARM
 from gossip.wire import frame
 from skep.errors import HomeError, HomeInUse, RecordError, StoreCorrupt
 from skep.records import SetConstant, program_id
@@ -305,6 +306,17 @@ async def test_the_whole_home_restored_from_a_backup_never_forks_its_chain(tmp_p
     await publish(home, 2)
     assert await seeds_in(home) == [0, 2]
     assert feed_of(home)[1].record.session != published[1].record.session
+
+
+async def test_what_is_said_in_two_swarms_never_stands_in_one_chain(tmp_path: Path) -> None:
+    for seed, swarm in enumerate((SWARM, PUBLIC_SWARM, PUBLIC_SWARM, SWARM)):
+        async with open_ledger(tmp_path, swarm=swarm) as ledger:
+            await ledger.publish(make_run("p", seed=seed), TASK)
+    assert await seeds_in(tmp_path) == [0, 1, 2, 3]
+    records = [one.record for one in feed_of(tmp_path)]
+    assert [one.swarm for one in records] == [SWARM, PUBLIC_SWARM, PUBLIC_SWARM, SWARM]
+    assert [one.seq for one in records] == [0, 0, 1, 0]
+    assert len({one.session for one in records}) == 3
 
 
 async def test_a_feed_entry_with_a_wrong_signature_is_reported(tmp_path: Path) -> None:

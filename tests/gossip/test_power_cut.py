@@ -21,7 +21,7 @@ from gossip.store import Program, Store, keep_job, keep_program, keep_record
 from gossip.wire import decode
 from skep.records import program_id
 from tests.gossip.power_cut import Cut, Disk, sqlite_on
-from tests.gossip.scenes import FIRST, KEY, TASK, assert_chains_hold, make_chain, make_job
+from tests.gossip.scenes import FIRST, KEY, SWARM, TASK, assert_chains_hold, make_chain, make_job
 
 CUTS: tuple[Cut, ...] = get_args(Cut)
 ROUNDS = 20
@@ -104,7 +104,7 @@ def test_the_feed_keeps_every_acknowledged_record(
         patch.setattr(os, "pwrite", followed_write)
         patch.setattr(os, "fsync", followed_sync)
         patch.setattr(os, "ftruncate", followed_truncate)
-        with closing(Feed.open(tmp_path / "feed", KEY.public)) as feed:
+        with closing(Feed.open(tmp_path / "feed", KEY.public, SWARM)) as feed:
             for _ in range(rng.randint(1, 8)):
                 records = make_chain(feed.link, rng.randint(1, 4))
                 feed.append(records)
@@ -118,7 +118,7 @@ def test_the_feed_keeps_every_acknowledged_record(
             feed.append(unsynced)
     disk.cut(cut, rng, tmp_path / "feed")
 
-    with closing(Feed.open(tmp_path / "feed", KEY.public)) as feed:
+    with closing(Feed.open(tmp_path / "feed", KEY.public, SWARM)) as feed:
         left = list(feed.entries())
         assert left[: len(acknowledged)] == acknowledged
         assert_chains_hold([decode(entry) for entry in left])
