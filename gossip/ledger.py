@@ -1,14 +1,14 @@
-"""The ledger: everything durable that a node says, knows of programs, and has yet to run.
+"""The ledger: everything durable that a node says, hears, knows of programs, and has yet to run.
 
-Reading is `gossip.view`; this is opening and writing. What is written goes to the own feed first
-and to the database second, and is acknowledged when both are on the medium. Whoever waits meanwhile
-shares the next pair of syncs (group commit). At the start the two are made equal, so that what
-either of them lost in a crash, a restore or a deletion comes back from the other.
+Reading is `gossip.view`; this is opening and writing. What this node says goes to the own feed
+first and to the database second, and is acknowledged when both are on the medium. Whoever waits
+meanwhile shares the next pair of syncs (group commit). What others said goes to the database alone,
+in larger groups, of which at most one ever stands before anything of this node's own.
 
 No verdicts are kept here: they are folds over `runs`.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,29 +17,29 @@ from typing import overload
 import trio
 
 from gossip.feeds import APPEND_MAX_RECORDS, Feed, Link
-from gossip.identity import Identity, verify
+from gossip.identity import Identity
+from gossip.intake import Intake
 from gossip.jobs import ATTEMPTS_MAX, Job, job_of
-from gossip.store import (
+from gossip.reconcile import reconcile
+from gossip.statements import (
     Program,
-    Reader,
     Statement,
-    Store,
     drop_job,
-    keep_author,
     keep_job,
     keep_program,
     keep_record,
 )
+from gossip.store import Reader, Store
 from gossip.view import LedgerView
-from gossip.wire import SIGNATURE_BYTES, decode, encode
-from skep.errors import RecordError, StoreCorrupt
-from skep.records import RECORD_VERSION, Record, Run, SignedRecord, program_id, record_id
+from gossip.wire import encode
+from skep.errors import RecordError
+from skep.records import RECORD_VERSION, Record, Run, SignedRecord, program_id
 
 DATABASE_FILE = "skep.db"
 FEED_FOLDER = "feed"
 
-_CATCH_UP_RECORDS = 1000
-"""Records of one transaction when the database is filled from the feed."""
+ADMIT_MAX_RECORDS = 1000
+"""Records of others in one transaction; bounds what a record of this node's own has to wait for."""
 
 
 class _Change:
@@ -51,6 +51,16 @@ class _Change:
         self.statements = statements
         self.draft = draft
         self.signed: SignedRecord | None = None
+        self.error: Exception | None = None
+        self.settled = False
+
+
+class _Delivery:
+    """Records from elsewhere that somebody waits for, and what came of them."""
+
+    def __init__(self, records: Sequence[SignedRecord]) -> None:
+        self.records = records
+        self.fresh: list[SignedRecord] = []
         self.error: Exception | None = None
         self.settled = False
 
@@ -77,8 +87,11 @@ class Ledger(LedgerView):
         self._identity = identity
         self._swarm = swarm
         self._clock = clock
+        self._intake = Intake(store)
         self._waiting: list[_Change] = []
+        self._arriving: list[_Delivery] = []
         self._turn = trio.Lock()
+        self._door = trio.Lock()
 
     @classmethod
     @asynccontextmanager
@@ -106,7 +119,7 @@ class Ledger(LedgerView):
                     closing(Feed.open(home / FEED_FOLDER, identity.public, swarm))
                 )
                 store = files.enter_context(closing(Store.open(home / DATABASE_FILE)))
-                _reconcile(feed, store, identity.public)
+                reconcile(feed, store, identity.public)
                 reader = files.enter_context(closing(Reader.open(home / DATABASE_FILE)))
                 return cls(feed, store, reader, identity, swarm, clock)
 
@@ -139,17 +152,43 @@ class Ledger(LedgerView):
         assert signed is not None  # noqa: S101 - a change with a run is signed or has raised
         return signed
 
+    async def admit(self, records: Sequence[SignedRecord]) -> int:
+        """Store records that came from elsewhere; the caller has verified them.
+
+        They settle no jobs. One that is known changes nothing; of two with one (author, session,
+        seq) both are kept. Own ones that came back after a restore are in the own feed from the
+        next start on. Cancelling leaves what is stored by then.
+
+        Returns:
+            how many were new.
+
+        Raises:
+            HomeError: the rest of them could not be written.
+        """
+        fresh = 0
+        for start in range(0, len(records), ADMIT_MAX_RECORDS):
+            delivery = _Delivery(records[start : start + ADMIT_MAX_RECORDS])
+            await self._deliver(delivery)
+            fresh += len(delivery.fresh)
+        return fresh
+
     async def add_program(self, source: str, fingerprint: bytes) -> bytes:
-        """Store a program and return its content id. One that is known stays as it is.
+        """Store a program and return its content id.
+
+        One that is known stays as it is, except that a missing fingerprint is added.
+
+        Args:
+            source: its text.
+            fingerprint: see `skep.fingerprint`; empty for a text that nobody has looked at yet.
 
         Raises:
             HomeError: it could not be written.
         """
         content_id = program_id(source)
-        if content_id not in self._programs:
+        known = self._programs.get(content_id)
+        if known is None or (fingerprint and not known.fingerprint):
             program = Program(source, fingerprint)
             await self._commit(_Change([keep_program(content_id, program)]))
-            self._programs[content_id] = program
         return content_id
 
     async def queue(self, job: Job) -> None:
@@ -238,6 +277,52 @@ class Ledger(LedgerView):
             raise change.error
         return change
 
+    async def _deliver(self, delivery: _Delivery) -> None:
+        """Store a delivery, together with all others that are waiting.
+
+        Only one of them at a time, the one at the door, waits for the turn.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._arriving.append(delivery)
+        with trio.CancelScope(shield=True):
+            async with self._door:
+                if not delivery.settled:
+                    batch = self._next_deliveries()
+                    async with self._turn:
+                        await trio.to_thread.run_sync(self._take_in, batch)
+                    for signed in (one for other in batch for one in other.fresh):
+                        self._hold(signed)
+        if delivery.error is not None:
+            raise delivery.error
+
+    def _next_deliveries(self) -> list[_Delivery]:
+        """Those that waited longest, as many as fit into one transaction."""
+        batch = [self._arriving.pop(0)]
+        room = ADMIT_MAX_RECORDS - len(batch[0].records)
+        while self._arriving and len(self._arriving[0].records) <= room:
+            room -= len(self._arriving[0].records)
+            batch.append(self._arriving.pop(0))
+        return batch
+
+    def _take_in(self, batch: list[_Delivery]) -> None:
+        """Store deliveries. All of them, or none."""
+        for delivery in batch:
+            delivery.settled = True
+        try:
+            fresh = self._intake.take([one for delivery in batch for one in delivery.records])
+        except Exception as error:
+            for delivery in batch:
+                delivery.error = error
+            return
+        new = {one.id: one for one in fresh}
+        for delivery in batch:
+            known = (new.pop(one.id, None) for one in delivery.records)
+            delivery.fresh = [one for one in known if one is not None]
+        here = (self._identity.public, self._feed.link.session)
+        if any((one.record.author, one.record.session) == here for one in fresh):
+            # This session went on behind the back of this home: a restored image of a disk.
+            self._feed.renew()
+
     def _write(self, batch: list[_Change]) -> None:
         """Write a batch to feed and database. All of it happens, or none."""
         link = self._feed.link
@@ -290,49 +375,3 @@ class Ledger(LedgerView):
                 self._hold(change.signed)
                 if isinstance(record.payload, Run):
                     self._jobs.pop(job_of(record.task, record.payload), None)
-
-
-def _reconcile(feed: Feed, store: Store, author: bytes) -> None:
-    """Make feed and database hold the same records of this node.
-
-    The feed is ahead after a crash between the two writes, or with an older database; the database
-    is ahead when the feed was lost, cut or replaced by an older one.
-    """
-    if store.author() != author:
-        store.commit([keep_author(author)])
-    fed: set[bytes] = set()
-    missing: list[SignedRecord] = []
-    for entry in feed.entries():
-        content_id = record_id(entry[SIGNATURE_BYTES:])
-        fed.add(content_id)
-        if not store.knows(content_id):
-            missing.append(_verified(entry))
-        if len(missing) == _CATCH_UP_RECORDS:
-            _keep_all(store, missing)
-            missing = []
-    _keep_all(store, missing)
-    lost = [one for one in store.ids_of(author) if one not in fed]
-    if lost:
-        feed.restore([one for one in map(store.record, lost) if one is not None])
-
-
-def _keep_all(store: Store, records: list[SignedRecord]) -> None:
-    store.commit(statement for signed in records for statement in keep_record(signed, own=True))
-
-
-def _verified(entry: bytes) -> SignedRecord:
-    """A record of the own feed that the database does not have."""
-    try:
-        signed = decode(entry)
-    except RecordError as error:
-        raise _unreadable(str(error)) from error
-    if not verify(signed.record.author, signed.body, signed.signature):
-        raise _unreadable("its signature is wrong")
-    return signed
-
-
-def _unreadable(why: str) -> StoreCorrupt:
-    return StoreCorrupt(
-        f"The own feed holds a record that does not read back: {why}",
-        "If a newer Skep wrote it, update; otherwise move feed/own.feed away and start again",
-    )

@@ -1,4 +1,6 @@
-"""The database of a home: records, programs and jobs in SQLite. The only place that speaks SQL.
+"""The database of a home: records, programs and jobs in SQLite. The only place that opens it.
+
+The tables are in `gossip.schema`, what is written in `gossip.statements`.
 
 Synchronous; `gossip.ledger` decides when it is called and from which thread. Writing goes through
 `Store.commit`, one transaction a call, with `synchronous=FULL`: NORMAL lost acknowledged records
@@ -17,58 +19,16 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
-from msgspec import Struct
 from sqlite_utils import Database
 
 from gossip.disk import FORBIDDEN_ADVICE, FULL_ADVICE
-from gossip.jobs import Job, job_of
+from gossip.jobs import Job
+from gossip.positions import Holding, Position
+from gossip.schema import LATEST_COLUMN, PRAGMAS, SCHEMA, SCHEMA_VERSION, UPGRADE
+from gossip.statements import Program, Statement, keep_program
 from gossip.wire import decode
 from skep.errors import HomeError, RecordError, StoreCorrupt
 from skep.records import SignedRecord, program_id, record_id
-
-SCHEMA_VERSION = 1
-
-PRAGMAS = (
-    "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = FULL",
-    # macOS only: sync past the drive's cache. Elsewhere these do nothing.
-    "PRAGMA fullfsync = ON",
-    "PRAGMA checkpoint_fullfsync = ON",
-)
-
-# `arrival` is the rowid and so the hidden last column of every index: reading a task's records in
-# order of arrival needs no sort. `id` is unique, (author, session, seq) is not: two records there
-# prove an equivocation, and both are kept.
-SCHEMA = (
-    """CREATE TABLE records (
-        arrival INTEGER PRIMARY KEY,
-        id BLOB NOT NULL UNIQUE,
-        author BLOB NOT NULL,
-        session BLOB NOT NULL,
-        seq INTEGER NOT NULL,
-        kind TEXT NOT NULL,
-        task BLOB NOT NULL,
-        swarm BLOB NOT NULL,
-        time INTEGER NOT NULL,
-        body BLOB NOT NULL,
-        signature BLOB NOT NULL
-    )""",
-    "CREATE INDEX records_by_feed ON records (author, session, seq)",
-    "CREATE INDEX records_by_task ON records (task, kind)",
-    """CREATE TABLE programs (
-        arrival INTEGER PRIMARY KEY,
-        id BLOB NOT NULL UNIQUE,
-        source TEXT NOT NULL,
-        fingerprint BLOB NOT NULL
-    )""",
-    """CREATE TABLE jobs (
-        position INTEGER PRIMARY KEY,
-        name TEXT NOT NULL UNIQUE,
-        job BLOB NOT NULL
-    )""",
-    "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
-)
 
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _FORBIDDEN = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
@@ -76,76 +36,15 @@ _CORRUPT_ADVICE = (
     "Move it away and start again: your records are read back from the own feed beside it"
 )
 
-Statement = tuple[str, tuple[Any, ...]]
+FORK_RECORDS = 2
+"""Records of one place in a chain that are passed on: two prove the equivocation."""
 
+PAGE_ROWS = 500
+"""Rows of one query where a caller goes through many.
 
-class Program(Struct, frozen=True):
-    """A program this home knows: its text, and the fingerprint that equivalent texts share."""
-
-    source: str
-    fingerprint: bytes
-
-
-def keep_record(signed: SignedRecord, *, own: bool) -> list[Statement]:
-    """Statements that store a record and remove the job that its run settles.
-
-    Both in one transaction: a job whose run is published is never run again. A record that is
-    known already changes nothing.
-
-    Args:
-        signed: the record.
-        own: whether this node said it; the runs of others settle no jobs here.
-    """
-    record = signed.record
-    row = (
-        signed.id,
-        record.author,
-        record.session,
-        record.seq,
-        record.kind,
-        record.task,
-        record.swarm,
-        record.time,
-        signed.body,
-        signed.signature,
-    )
-    settled = [drop_job(job_of(record.task, signed.run))] if own and record.kind == "run" else []
-    return [
-        (
-            "INSERT INTO records (id, author, session, seq, kind, task, swarm, time, body, "
-            "signature) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
-            row,
-        ),
-        *settled,
-    ]
-
-
-def keep_program(content_id: bytes, program: Program) -> Statement:
-    """Statement that stores a program; one that is known already stays as it is."""
-    return (
-        "INSERT INTO programs (id, source, fingerprint) VALUES (?, ?, ?) "
-        "ON CONFLICT (id) DO NOTHING",
-        (content_id, program.source, program.fingerprint),
-    )
-
-
-def keep_job(job: Job) -> Statement:
-    """Statement that stores a job at the end of the queue, or its new state in its old place."""
-    return (
-        "INSERT INTO jobs (name, job) VALUES (?, ?) "
-        "ON CONFLICT (name) DO UPDATE SET job = excluded.job",
-        (job.name, msgspec.msgpack.encode(job)),
-    )
-
-
-def drop_job(name: str) -> Statement:
-    """Statement that removes a job, if it is there."""
-    return ("DELETE FROM jobs WHERE name = ?", (name,))
-
-
-def keep_author(author: bytes) -> Statement:
-    """Statement that notes whose home this is."""
-    return ("INSERT OR REPLACE INTO meta (key, value) VALUES ('author', ?)", (author,))
+Between two queries nothing is held open: a half-read one would keep its connection from seeing
+what is committed meanwhile, and the log from being folded into the database.
+"""
 
 
 class Reader:
@@ -207,15 +106,72 @@ class Reader:
         """Whether there is a record of this id."""
         return bool(self._rows("SELECT 1 FROM records WHERE id = ?", (content_id,)))
 
-    def runs(self, task: bytes) -> Iterator[SignedRecord]:
-        """All runs under a task, in order of arrival."""
-        with _explained(self._path):
-            for row in self._database.execute(
-                "SELECT id, body, signature FROM records WHERE task = ? AND kind = 'run' "
-                "ORDER BY arrival",
-                (task,),
-            ):
-                yield self._signed(row)
+    def runs_of(self, author: bytes, task: bytes) -> list[SignedRecord]:
+        """All runs of an author under a task, in order of arrival."""
+        rows = self._rows(
+            # Whether an author has one record in a thousand or all of them: its records are found
+            # in an index, and only they are read.
+            "SELECT id, body, signature FROM records WHERE arrival IN "
+            "(SELECT arrival FROM records WHERE author = ?) "
+            "AND +task = ? AND +kind = 'run' ORDER BY arrival",
+            (author, task),
+        )
+        return [self._signed(row) for row in rows]
+
+    def said(self, task: bytes, kind: str) -> Iterator[SignedRecord]:
+        """All records of a kind under a task, in order of arrival."""
+        arrival = 0
+        while rows := self._rows(
+            "SELECT id, body, signature, arrival FROM records "
+            "WHERE task = ? AND kind = ? AND arrival > ? ORDER BY arrival LIMIT ?",
+            (task, kind, arrival, PAGE_ROWS),
+        ):
+            arrival = rows[-1][-1]
+            yield from (self._signed(row[:3]) for row in rows)
+
+    def positions(self, swarm: bytes) -> Iterator[Position]:
+        """Places of all records of a swarm, in order of author, session, seq and id."""
+        last: tuple[Any, ...] = (b"", b"", -1, b"")
+        while rows := self._rows(
+            "SELECT author, session, seq, id, time, swarm FROM records "
+            "WHERE (author, session, seq, id) > (?, ?, ?, ?) "
+            "ORDER BY author, session, seq, id LIMIT ?",
+            (*last, PAGE_ROWS),
+        ):
+            last = rows[-1][:4]
+            yield from (Position(*row[:5]) for row in rows if row[5] == swarm)
+
+    def chain(
+        self, author: bytes, session: bytes, start: int, stop: int, limit_bytes: int
+    ) -> list[bytes]:
+        """Records of a chain as `signature + body`; see `LedgerView.chain`."""
+        found: list[bytes] = []
+        size, seq, shared = 0, -1, 0
+        with (
+            _explained(self._path),
+            contextlib.closing(
+                self._database.execute(
+                    "SELECT seq, signature, body FROM records WHERE author = ? AND session = ? "
+                    "AND seq >= ? AND seq < ? ORDER BY seq, id",
+                    (author, session, start, stop),
+                )
+            ) as rows,
+        ):
+            for place, signature, body in rows:
+                signed = signature + body
+                shared = shared + 1 if place == seq else 1
+                if shared > FORK_RECORDS:
+                    continue
+                if place != seq and found and size + len(signed) > limit_bytes:
+                    break
+                found.append(signed)
+                size, seq = size + len(signed), place
+        return found
+
+    def holdings(self) -> dict[bytes, Holding]:
+        """What there is of each author."""
+        rows = self._rows("SELECT author, count(*), sum(size) FROM records GROUP BY author")
+        return {author: Holding(records, size) for author, records, size in rows}
 
     def ids_of(self, author: bytes) -> list[bytes]:
         """Ids of all records of an author, in order of arrival."""
@@ -233,10 +189,18 @@ class Reader:
             )
         ]
 
-    def programs(self) -> dict[bytes, Program]:
-        """All programs by content id, oldest first."""
-        rows = self._rows("SELECT id, source, fingerprint FROM programs ORDER BY arrival")
-        return {row[0]: Program(row[1], row[2]) for row in rows}
+    def program(self, content_id: bytes) -> Program | None:
+        """One program by its id."""
+        rows = self._rows("SELECT source, fingerprint FROM programs WHERE id = ?", (content_id,))
+        return Program(*rows[0]) if rows else None
+
+    def program_ids(self) -> list[bytes]:
+        """Ids of all programs, oldest first."""
+        return [row[0] for row in self._rows("SELECT id FROM programs ORDER BY arrival")]
+
+    def knows_program(self, content_id: bytes) -> bool:
+        """Whether there is a program of this id."""
+        return bool(self._rows("SELECT 1 FROM programs WHERE id = ?", (content_id,)))
 
     def jobs(self) -> list[Job]:
         """All jobs, in the order they were queued."""
@@ -274,6 +238,8 @@ class Store(Reader):
                 self._database.execute(pragma).fetchall()
         if self.version() == 0:
             self.commit((statement, ()) for statement in SCHEMA)
+        elif LATEST_COLUMN not in {row[1] for row in self._rows("PRAGMA table_info (records)")}:
+            self.commit((statement, ()) for statement in UPGRADE)
 
     @classmethod
     def open(cls, path: Path) -> "Store":

@@ -1,19 +1,27 @@
 """Reading the ledger: records, runs, programs and jobs as they lie in a home's database.
 
-It changes nothing and needs no lock, so the command line reads beside a running node with it.
+It changes nothing and needs no lock, so the command line reads beside a running node with it. Kept
+in memory is what a node works with all the time: its own runs, its jobs, and the programs asked for
+last. What others said is read anew each time, piece by piece: there may be a thousand times as much
+of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from gossip.jobs import Job
-from gossip.store import Program, Reader
+from gossip.positions import Holding, Position
+from gossip.statements import Program
+from gossip.store import Reader
 from gossip.wire import ID_BYTES
 from skep.records import Run, SignedRecord
 
+PROGRAMS_MAX_BYTES = 32 << 20
+"""Texts of programs kept in memory."""
+
 
 class LedgerView:
-    """Reading. What is asked for is loaded from the database once and kept in memory.
+    """Reading.
 
     Attributes:
         me: public key whose home this is; empty in a home that no node has used yet.
@@ -21,8 +29,9 @@ class LedgerView:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
+        self._programs = Programs(reader)
+        self._own: dict[bytes, dict[bytes, Run]] = {}
         self.me = reader.author() or b""
-        self._loaded: dict[bytes, dict[bytes, tuple[bytes, Run]]] = {}
 
     def record(self, content_id: bytes) -> SignedRecord:
         """A record by its id.
@@ -34,6 +43,10 @@ class LedgerView:
         if found is None:
             raise KeyError(content_id.hex())
         return found
+
+    def knows(self, content_id: bytes) -> bool:
+        """Whether there is a record of this id."""
+        return self._reader.knows(content_id)
 
     def find(self, prefix: str) -> list[bytes]:
         """Ids of all records and programs whose hexadecimal form starts with `prefix`.
@@ -49,12 +62,46 @@ class LedgerView:
 
     def runs(self, task: bytes, author: bytes | None = None) -> list[tuple[bytes, Run]]:
         """Runs of one author (this node, if none is given) with their record ids, oldest first."""
-        wanted = self.me if author is None else author
-        return [(one, run) for one, (by, run) in self._runs(task).items() if by == wanted]
+        if author is None or author == self.me:
+            return list(self._runs(task).items())
+        return [(one.id, one.run) for one in self._reader.runs_of(author, task)]
 
-    def all_runs(self, task: bytes) -> list[tuple[bytes, bytes, Run]]:
-        """Runs of everybody as (record id, author, run), in the order they arrived here."""
-        return [(one, author, run) for one, (author, run) in self._runs(task).items()]
+    def all_runs(self, task: bytes) -> Iterator[tuple[bytes, bytes, Run]]:
+        """Runs of everybody as (record id, author, run), in the order they arrived here.
+
+        They are read while the caller goes through them; those that arrive meanwhile come, too.
+        """
+        return ((one.id, one.record.author, one.run) for one in self._reader.said(task, "run"))
+
+    def said(self, task: bytes, kind: str) -> list[SignedRecord]:
+        """Records of a kind (`claim`, `note`, …) under a task, in the order they arrived here."""
+        return list(self._reader.said(task, kind))
+
+    def positions(self, swarm: bytes) -> Iterator[Position]:
+        """Places of all records of a swarm, in order of author, session, seq and id."""
+        return self._reader.positions(swarm)
+
+    def chain(
+        self, author: bytes, session: bytes, start: int, stop: int, limit_bytes: int
+    ) -> list[bytes]:
+        """Records of one chain as `signature + body`, in order of seq.
+
+        Args:
+            author: public key.
+            session: which chain.
+            start, stop: range of seq; `stop` is not included.
+            limit_bytes: where to end. Those of the first place come however long they are, so
+                that whoever asks again behind the last one always gets on.
+
+        Returns:
+            what is there of the range; of records that share a place, two in order of id, always
+            together.
+        """
+        return self._reader.chain(author, session, start, stop, limit_bytes)
+
+    def holdings(self) -> dict[bytes, Holding]:
+        """How much there is of each author, this node included."""
+        return self._reader.holdings()
 
     def program(self, content_id: bytes) -> str:
         """Source of a program.
@@ -65,7 +112,7 @@ class LedgerView:
         return self._programs[content_id].source
 
     def programs(self) -> Mapping[bytes, Program]:
-        """All programs known here by content id, oldest first."""
+        """All programs known here by content id, oldest first; texts are read when asked for."""
         return self._programs
 
     def jobs(self) -> list[Job]:
@@ -73,23 +120,58 @@ class LedgerView:
         return list(self._jobs.values())
 
     @cached_property
-    def _programs(self) -> dict[bytes, Program]:
-        return self._reader.programs()
-
-    @cached_property
     def _jobs(self) -> dict[str, Job]:
         return {job.name: job for job in self._reader.jobs()}
 
-    def _runs(self, task: bytes) -> dict[bytes, tuple[bytes, Run]]:
-        if task not in self._loaded:
-            self._loaded[task] = {one.id: _said(one) for one in self._reader.runs(task)}
-        return self._loaded[task]
+    def _runs(self, task: bytes) -> dict[bytes, Run]:
+        if task not in self._own:
+            found = self._reader.runs_of(self.me, task)
+            self._own[task] = {one.id: one.run for one in found}
+        return self._own[task]
 
     def _hold(self, signed: SignedRecord) -> None:
-        """Keep a run in memory, if those of its task are kept. Twice is as good as once."""
-        if signed.record.kind == "run" and signed.record.task in self._loaded:
-            self._loaded[signed.record.task][signed.id] = _said(signed)
+        """Keep an own run in memory, if those of its task are kept. Twice is as good as once."""
+        record = signed.record
+        if (record.author, record.kind) == (self.me, "run") and record.task in self._own:
+            self._own[record.task][signed.id] = signed.run
 
 
-def _said(signed: SignedRecord) -> tuple[bytes, Run]:
-    return signed.record.author, signed.run
+class Programs(Mapping[bytes, Program]):
+    """The programs of a home by content id, oldest first.
+
+    Texts are read when they are asked for; the last ones stay in memory, `PROGRAMS_MAX_BYTES` of
+    them.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._kept: dict[bytes, Program] = {}
+        self._size = 0
+
+    def __getitem__(self, content_id: bytes) -> Program:
+        program = self._kept.get(content_id)
+        if program is None:
+            program = self._reader.program(content_id)
+            if program is None:
+                raise KeyError(content_id.hex())
+            self._keep(content_id, program)
+        return program
+
+    def __contains__(self, content_id: object) -> bool:
+        if content_id in self._kept:
+            return True
+        return isinstance(content_id, bytes) and self._reader.knows_program(content_id)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._reader.program_ids())
+
+    def __len__(self) -> int:
+        return len(self._reader.program_ids())
+
+    def _keep(self, content_id: bytes, program: Program) -> None:
+        if not program.fingerprint:
+            return  # Somebody may be about to look at it.
+        self._kept[content_id] = program
+        self._size += len(program.source)
+        while self._size > PROGRAMS_MAX_BYTES:
+            self._size -= len(self._kept.pop(next(iter(self._kept))).source)

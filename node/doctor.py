@@ -204,7 +204,7 @@ def _database(home: Home) -> Check:
     try:
         with contextlib.closing(Reader.open(home.database)) as reader:
             ledger = LedgerView(reader)
-            count = sum(len(ledger.all_runs(task.id)) for task in known_tasks(home))
+            count = sum(1 for task in known_tasks(home) for _ in ledger.all_runs(task.id))
             programs = len(ledger.programs())
     except SkepError as error:
         return Check("database", "bad", error.what, error.advice)

@@ -54,6 +54,17 @@ def make_chain(link: Link, length: int) -> list[SignedRecord]:
     return records
 
 
+def chain_by(key: Identity, length: int, link: Link = FIRST, **fields: Any) -> list[SignedRecord]:
+    """Records of another author, each following the one before; fields as for `make_record`."""
+    records = []
+    for _ in range(length):
+        run = make_run("p", pinned=2.0, seed=link.seq)
+        body = encode(make_record(**{"run": run, "link": link, "author": key.public, **fields}))
+        records.append(decode(key.sign(body) + body))
+        link = link.after(body)
+    return records
+
+
 def make_job(program: str, **fields: Any) -> Job:
     """A queued job of TASK."""
     return Job(

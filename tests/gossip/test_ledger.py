@@ -53,7 +53,7 @@ async def test_a_published_run_is_signed_and_in_feed_and_database(tmp_path: Path
     async with open_ledger(tmp_path) as ledger:
         signed = await ledger.publish(run, TASK)
         assert ledger.runs(TASK) == [(signed.id, run)]
-        assert ledger.all_runs(TASK) == [(signed.id, KEY.public, run)]
+        assert list(ledger.all_runs(TASK)) == [(signed.id, KEY.public, run)]
         assert ledger.runs(OTHER_TASK) == []
         assert ledger.runs(TASK, author=bytes(32)) == []
         assert ledger.record(signed.id) == signed
@@ -334,7 +334,7 @@ async def test_a_new_key_in_an_old_home_starts_over_and_keeps_what_was_said(tmp_
     async with open_ledger(tmp_path, Identity(bytes(32))) as ledger:
         assert ledger.runs(TASK) == []
         await ledger.publish(make_run("p", seed=1), TASK)
-        assert len(ledger.all_runs(TASK)) == 2
+        assert len(list(ledger.all_runs(TASK))) == 2
     assert_chains_hold(feed_of(tmp_path))
 
 

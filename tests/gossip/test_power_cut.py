@@ -17,7 +17,8 @@ import pytest
 
 from gossip.feeds import Feed
 from gossip.identity import Identity
-from gossip.store import Program, Store, keep_job, keep_program, keep_record
+from gossip.statements import Program, keep_job, keep_program, keep_record
+from gossip.store import Store
 from gossip.wire import decode
 from skep.records import program_id
 from tests.gossip.power_cut import Cut, Disk, sqlite_on
@@ -55,9 +56,9 @@ def survivors(folder: Path, cut: Cut, seed: int, synchronous: str = "") -> tuple
     with closing(sqlite3.connect(after / "skep.db")) as left_file:
         assert left_file.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     with closing(Store.open(after / "skep.db")) as left:
-        runs = list(left.runs(TASK))
+        runs = list(left.said(TASK, "run"))
         assert runs == CHAIN[: len(runs)]
-        assert len(left.programs()) == len(left.jobs()) == len(runs)
+        assert len(left.program_ids()) == len(left.jobs()) == len(runs)
         return acknowledged, len(runs)
 
 

@@ -7,21 +7,35 @@ from pathlib import Path
 
 import pytest
 
-from gossip.store import (
+from gossip.feeds import Link
+from gossip.identity import Identity
+from gossip.positions import Holding, Position
+from gossip.schema import SCHEMA
+from gossip.statements import (
     Program,
-    Reader,
     Statement,
-    Store,
     drop_job,
     keep_job,
     keep_program,
     keep_record,
-    rebuild,
 )
+from gossip.store import PAGE_ROWS, Reader, Store, rebuild
+from gossip.swarms import PUBLIC_SWARM
+from gossip.wire import decode
 from skep.errors import HomeError, StoreCorrupt
-from skep.records import SetConstant, program_id
+from skep.records import NO_PREVIOUS, SetConstant, SignedRecord, program_id
 from tests.factories import content_id, make_run
-from tests.gossip.scenes import FIRST, KEY, TASK, make_chain, make_job, make_signed
+from tests.gossip.scenes import (
+    FIRST,
+    KEY,
+    SESSION,
+    SWARM,
+    TASK,
+    chain_by,
+    make_chain,
+    make_job,
+    make_signed,
+)
 
 CHAIN = make_chain(FIRST, 50)
 
@@ -38,8 +52,8 @@ def filled(path: Path) -> None:
 def test_records_come_back_as_they_went_in(tmp_path: Path) -> None:
     filled(tmp_path / "skep.db")
     with closing(Reader.open(tmp_path / "skep.db")) as reader:
-        assert list(reader.runs(TASK)) == CHAIN
-        assert list(reader.runs(content_id("other"))) == []
+        assert list(reader.said(TASK, "run")) == CHAIN
+        assert list(reader.said(content_id("other"), "run")) == []
         assert reader.record(CHAIN[7].id) == CHAIN[7]
         assert reader.record(content_id("none")) is None
         assert reader.knows(CHAIN[7].id)
@@ -52,8 +66,8 @@ def test_a_known_record_or_program_changes_nothing(tmp_path: Path) -> None:
         for fingerprint in (b"first", b"second"):
             store.commit(keep_record(CHAIN[0], own=True))
             store.commit([keep_program(content_id("p"), Program("x", fingerprint))])
-        assert list(store.runs(TASK)) == [CHAIN[0]]
-        assert store.programs() == {content_id("p"): Program("x", b"first")}
+        assert list(store.said(TASK, "run")) == [CHAIN[0]]
+        assert store.program(content_id("p")) == Program("x", b"first")
 
 
 def test_two_records_at_one_place_are_both_kept_as_proof(tmp_path: Path) -> None:
@@ -61,7 +75,7 @@ def test_two_records_at_one_place_are_both_kept_as_proof(tmp_path: Path) -> None
     with closing(Store.open(tmp_path / "skep.db")) as store:
         for signed in fork:
             store.commit(keep_record(signed, own=True))
-        assert list(store.runs(TASK)) == fork
+        assert list(store.said(TASK, "run")) == fork
 
 
 def test_jobs_come_back_in_the_order_they_were_queued(tmp_path: Path) -> None:
@@ -91,17 +105,17 @@ def test_a_transaction_that_fails_changes_nothing(tmp_path: Path) -> None:
     with closing(Store.open(tmp_path / "skep.db")) as store:
         with pytest.raises(HomeError, match="NOT NULL"):
             store.commit([*keep_record(CHAIN[0], own=True), wrong])
-        assert list(store.runs(TASK)) == []
+        assert list(store.said(TASK, "run")) == []
         store.commit(keep_record(CHAIN[0], own=True))
-        assert list(store.runs(TASK)) == [CHAIN[0]]
+        assert list(store.said(TASK, "run")) == [CHAIN[0]]
 
 
 def test_a_reader_sees_what_a_writer_commits_meanwhile(tmp_path: Path) -> None:
     path = tmp_path / "skep.db"
     with closing(Store.open(path)) as store, closing(Reader.open(path)) as reader:
-        assert list(reader.runs(TASK)) == []
+        assert list(reader.said(TASK, "run")) == []
         store.commit(keep_record(CHAIN[0], own=True))
-        assert list(reader.runs(TASK)) == [CHAIN[0]]
+        assert list(reader.said(TASK, "run")) == [CHAIN[0]]
 
 
 @pytest.mark.parametrize("content", [None, b""])
@@ -113,7 +127,7 @@ def test_a_database_that_was_never_made_reads_as_empty(
         path.write_bytes(content)
     with closing(Reader.open(path)) as reader:
         assert reader.author() is None
-        found = [*reader.runs(TASK), *reader.jobs(), *reader.matching(b"", b"\xff" * 32)]
+        found = [*reader.said(TASK, "run"), *reader.jobs(), *reader.matching(b"", b"\xff" * 32)]
         assert found == []
     assert path.exists() == (content is not None)
 
@@ -139,7 +153,7 @@ def test_a_record_that_rotted_is_noticed_when_it_is_read(tmp_path: Path) -> None
     overwrite(path, b"test cpu", b"test gpu")
     with closing(Reader.open(path)) as reader:
         with pytest.raises(StoreCorrupt, match="not what its id says"):
-            list(reader.runs(TASK))
+            list(reader.said(TASK, "run"))
         with pytest.raises(StoreCorrupt, match="not what its id says"):
             reader.record(CHAIN[0].id)
 
@@ -150,7 +164,7 @@ def test_damaged_pages_are_noticed_when_they_are_read(tmp_path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[:4096] + os.urandom(len(content) - 4096))
     with closing(Reader.open(path)) as reader, pytest.raises(StoreCorrupt, match="is damaged"):
-        list(reader.runs(TASK))
+        list(reader.said(TASK, "run"))
 
 
 def test_a_database_of_a_newer_skep_is_refused(tmp_path: Path) -> None:
@@ -173,9 +187,9 @@ def test_rebuilding_keeps_the_damaged_files_and_carries_programs_over(tmp_path: 
     assert 50 < salvaged < 300
     assert (tmp_path / "skep.db.damaged-1").read_bytes() == damaged
     with closing(Reader.open(path)) as reader:
-        programs = reader.programs()
+        programs = {one: reader.program(one) for one in reader.program_ids()}
         assert len(programs) == salvaged
-        assert all(program_id(one.source) == content_id for content_id, one in programs.items())
+        assert all(held and program_id(held.source) == one for one, held in programs.items())
     assert rebuild(path) == salvaged
     assert (tmp_path / "skep.db.damaged-2").exists()
 
@@ -192,16 +206,94 @@ def test_rebuilding_from_garbage_gives_an_empty_database(tmp_path: Path) -> None
     path.write_bytes(b"garbage" * 1000)
     assert rebuild(path) == 0
     with closing(Store.open(path)) as store:
-        assert store.programs() == {}
+        assert store.program_ids() == []
 
 
-def test_reading_a_task_in_order_of_arrival_needs_no_sort(tmp_path: Path) -> None:
-    filled(tmp_path / "skep.db")
-    with closing(sqlite3.connect(tmp_path / "skep.db")) as connection:
-        plan = connection.execute(
-            "EXPLAIN QUERY PLAN SELECT body FROM records "
-            "WHERE task = x'' AND kind = 'run' ORDER BY arrival"
-        ).fetchall()
-    assert [row[-1] for row in plan] == [
-        "SEARCH records USING INDEX records_by_task (task=? AND kind=?)"
+def test_what_is_read_of_many_records_is_found_by_an_index_and_not_sorted(tmp_path: Path) -> None:
+    path, asked = tmp_path / "skep.db", list[str]()
+    filled(path)
+    connection = sqlite3.connect(path, isolation_level=None)
+    with closing(Store(connection, path)) as store:
+        connection.set_trace_callback(asked.append)
+        assert store.runs_of(KEY.public, TASK) == list(store.said(TASK, "run")) == CHAIN
+        assert len(list(store.positions(SWARM))) == len(CHAIN)
+        assert len(store.chain(KEY.public, SESSION, 0, 9, 1 << 20)) == 9
+        assert store.holdings()[KEY.public].records == len(CHAIN)
+        connection.set_trace_callback(None)
+        plans = [connection.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall() for sql in asked]
+    assert list(dict.fromkeys(step[-1] for plan in plans for step in plan)) == [
+        "SEARCH records USING INTEGER PRIMARY KEY (rowid=?)",
+        "LIST SUBQUERY 1",
+        "SEARCH records USING COVERING INDEX records_by_place (author=?)",
+        "SEARCH records USING INDEX records_by_task (task=? AND kind=? AND rowid>?)",
+        "SEARCH records USING COVERING INDEX records_by_place ((author,session,seq,id)>(?,?,?,?))",
+        "SEARCH records USING INDEX records_by_place (author=? AND session=? AND seq>? AND seq<?)",
+        "SCAN records USING COVERING INDEX records_by_place",
     ]
+
+
+def test_a_home_from_before_the_swarm_is_read_and_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "skep.db"
+    with closing(sqlite3.connect(path)) as connection:
+        for statement in SCHEMA:
+            old = statement.replace(",\n        size INTEGER NOT NULL DEFAULT 0", "")
+            if "records_by_place" in old:
+                old = "CREATE INDEX records_by_feed ON records (author, session, seq)"
+            connection.execute(old)
+        connection.executemany(
+            "INSERT INTO records (id, author, session, seq, kind, task, swarm, time, body, "
+            "signature) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [keep_record(signed, own=True)[0][1][:10] for signed in CHAIN],
+        )
+        connection.commit()
+    for opener in (Reader.open, Store.open):
+        with closing(opener(path)) as reader:
+            assert list(reader.said(TASK, "run")) == reader.runs_of(KEY.public, TASK) == CHAIN
+            assert [one.seq for one in reader.positions(SWARM)] == list(range(len(CHAIN)))
+            assert len(reader.chain(KEY.public, SESSION, 0, 50, 1 << 20)) == 50
+    with closing(Store.open(path)) as store:
+        size = sum(len(one.body) + 64 for one in CHAIN)
+        assert store.holdings() == {KEY.public: Holding(50, size)}
+
+
+def test_places_come_in_order_of_the_feeds_for_one_swarm(tmp_path: Path) -> None:
+    other = Identity(bytes(32))
+    records = [
+        *chain_by(other, 3, Link(b"session2", 0, NO_PREVIOUS)),
+        *chain_by(KEY, PAGE_ROWS + 2),
+        *chain_by(other, 2),
+        *chain_by(other, 2, Link(b"session3", 0, NO_PREVIOUS), swarm=PUBLIC_SWARM),
+        *chain_by(KEY, 1, time=5),
+    ]
+    with closing(Store.open(tmp_path / "skep.db")) as store:
+        store.commit(one for signed in records for one in keep_record(signed, own=False))
+        found = list(store.positions(SWARM))
+        elsewhere = [(one.author, one.session, one.seq) for one in store.positions(PUBLIC_SWARM)]
+    expected = [
+        Position(one.record.author, one.record.session, one.record.seq, one.id, one.record.time)
+        for one in records
+        if one.record.swarm == SWARM
+    ]
+    assert found == sorted(expected, key=lambda one: (one.author, one.session, one.seq, one.id))
+    assert elsewhere == [(other.public, b"session3", 0), (other.public, b"session3", 1)]
+
+
+def test_a_chain_is_read_up_to_a_limit_and_a_fork_never_taken_apart(tmp_path: Path) -> None:
+    chain = chain_by(KEY, 6)
+    forks = [chain_by(KEY, 1, Link(SESSION, 3, chain[2].id), time=time)[0] for time in range(3)]
+    shared = sorted([chain[3], *forks], key=lambda one: one.id)[:2]
+    with closing(Store.open(tmp_path / "skep.db")) as store:
+        store.commit(one for signed in [*chain, *forks] for one in keep_record(signed, own=False))
+
+        def read(start: int, stop: int, limit: int) -> list[SignedRecord]:
+            return [decode(one) for one in store.chain(KEY.public, SESSION, start, stop, limit)]
+
+        size = len(chain[0].body) + 64
+        assert read(0, 6, 1 << 20) == [*chain[:3], *shared, *chain[4:]]
+        assert read(1, 3, 1 << 20) == chain[1:3]
+        assert read(0, 6, 2 * size) == chain[:2]
+        assert read(0, 6, 1) == chain[:1]
+        assert read(2, 6, 2 * size + size // 2) == [chain[2], *shared]
+        assert read(3, 6, 1) == shared
+        assert read(6, 9, 1 << 20) == []
+        assert store.chain(bytes(32), SESSION, 0, 6, 1 << 20) == []
