@@ -33,7 +33,17 @@ from gossip.store import Reader, Store
 from gossip.view import LedgerView
 from gossip.wire import encode
 from skep.errors import RecordError
-from skep.records import RECORD_VERSION, Record, Run, SignedRecord, program_id
+from skep.records import (
+    KINDS,
+    RECORD_VERSION,
+    Payload,
+    Record,
+    Run,
+    SignedRecord,
+    program_id,
+)
+
+KIND_OF = {payload: kind for kind, payload in KINDS.items()}
 
 DATABASE_FILE = "skep.db"
 FEED_FOLDER = "feed"
@@ -139,17 +149,17 @@ class Ledger(LedgerView):
         with closing(Reader.open(home / DATABASE_FILE)) as reader:
             yield LedgerView(reader)
 
-    async def publish(self, run: Run, task: bytes) -> SignedRecord:
-        """Sign a run, append it to the feed, store it, and settle the job it belongs to.
+    async def publish(self, payload: Payload, task: bytes) -> SignedRecord:
+        """Sign what is to be said, append it to the feed and store it; a run settles its job.
 
         Raises:
-            RecordError: a field of the run is out of its range.
+            RecordError: a field of the payload is out of its range.
             HomeError: it could not be written.
         """
         now = self._clock()
-        draft = partial(self._sign, run=run, task=task, time=now)
+        draft = partial(self._sign, payload=payload, task=task, time=now)
         signed = (await self._commit(_Change([], draft))).signed
-        assert signed is not None  # noqa: S101 - a change with a run is signed or has raised
+        assert signed is not None  # noqa: S101 - a change with a draft is signed or has raised
         return signed
 
     async def admit(self, records: Sequence[SignedRecord]) -> int:
@@ -351,7 +361,7 @@ class Ledger(LedgerView):
             for change in valid:
                 change.error = error
 
-    def _sign(self, link: Link, run: Run, task: bytes, time: int) -> SignedRecord:
+    def _sign(self, link: Link, payload: Payload, task: bytes, time: int) -> SignedRecord:
         record = Record(
             v=RECORD_VERSION,
             swarm=self._swarm,
@@ -361,8 +371,8 @@ class Ledger(LedgerView):
             seq=link.seq,
             prev=link.prev,
             time=time,
-            kind="run",
-            payload=run,
+            kind=KIND_OF[type(payload)],
+            payload=payload,
         )
         body = encode(record)
         return SignedRecord(record, body, self._identity.sign(body))
