@@ -25,6 +25,7 @@ class Job(Struct, frozen=True, kw_only=True):
         seed: seed of initialisation and data order; (task, program, seed) is what tells jobs apart.
         purpose: what the run is for.
         note: one line, the hypothesis behind the edit.
+        claim: id of the peer's claim that the run replicates, if it does.
         attempts: how often it has been started.
         state: whether it waits or runs.
     """
@@ -37,6 +38,7 @@ class Job(Struct, frozen=True, kw_only=True):
     seed: int
     purpose: Purpose
     note: str
+    claim: bytes | None = None
     attempts: int = 0
     state: Literal["queued", "running"] = "queued"
 

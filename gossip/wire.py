@@ -10,6 +10,7 @@ import math
 import re
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgpack
@@ -46,6 +47,8 @@ SESSION_BYTES = 8
 SIGNATURE_BYTES = 64
 
 EDITS_MAX = 128
+EDITS_MAX_BYTES = 24 * 1024
+"""Of edits that we write ourselves: scores, environment and note need the rest of a record."""
 SCORES_MAX = 256
 VALUES_MAX = 256
 """Length of a tuple constant."""
@@ -109,6 +112,17 @@ def encode(record: Record) -> bytes:
         raise RecordError(f"A record that cannot be encoded: {error}") from error
     _decode_body(body)
     return body
+
+
+def carries(edits: Sequence[Edit]) -> bool:
+    """Whether a run of our own can carry these edits, with room for everything else it says."""
+    try:
+        for edit in edits:
+            _check_edit(edit)
+        size = len(msgpack.packb(msgspec.to_builtins(list(edits))))
+    except (RecordError, ValueError, TypeError, OverflowError):
+        return False
+    return len(edits) <= EDITS_MAX and size <= EDITS_MAX_BYTES
 
 
 def frame(signed: bytes) -> bytes:

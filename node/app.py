@@ -21,20 +21,24 @@ from gossip.ledger import Ledger
 from gossip.swarms import SOLO_SWARM
 from node.config import Settings
 from node.control import Answers, serve
-from node.experiment import Bench, code_of
+from node.experiment import Bench
 from node.export.results import write_results
 from node.history import history
 from node.home import Home, hold, remember_task
 from node.loop import Researcher
 from node.machine import settle
+from node.provenance import Provenance
 from node.status import Status
 from skep.events import Best, Event, Finished, Judged, Paused, Said
 from skep.ports import BETTER
 from skep.records import Environment
 from skep.tier import tier
+from strategies.adopt import Adopt
 from strategies.tune import Tune
+from trainer.examination import Examiner
 from trainer.executors.local import LocalExecutor
 from trainer.hardware import default_slots
+from trainer.launcher import Launcher
 from trainer.policy import Consent, Policy
 from trainer.sandbox import Guarantees, choose
 from trainer.task import Task, load, prepare
@@ -70,7 +74,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     interrupted: bool
 
 
-class Node(Struct, frozen=True):
+class Node(Struct, frozen=True, kw_only=True):
     """An open node, its lock held: everything that research or a reproduction needs."""
 
     home: Home
@@ -78,6 +82,7 @@ class Node(Struct, frozen=True):
     ledger: Ledger
     task: Task
     executor: LocalExecutor
+    examiner: Examiner
     environment: Environment
     guarantees: Guarantees
     policy: Policy
@@ -112,7 +117,8 @@ async def open_node(
         remember_task(home, task.facts)
         backend, guarantees = await trio.to_thread.run_sync(choose)
         policy = Policy(guarantees.strength, consent)
-        if refused := policy.refusal(code_of(task.facts, task.facts.seed_program)):
+        own = Provenance(task.facts, lambda program: None).code_of(task.facts.seed_program)
+        if refused := policy.refusal(own):
             raise refused
         jobs = settings.jobs or await default_slots(task, settings.device)
         async with (
@@ -125,9 +131,20 @@ async def open_node(
                 sandbox=backend,
                 policy=policy,
             ) as executor,
+            Launcher.open() as launcher,
+            Examiner.open(launcher, task.facts.knob_program, task.facts.knobs) as examiner,
         ):
-            environment = settle(home, executor.environment)
-            yield Node(home, identity, ledger, task, executor, environment, guarantees, policy)
+            yield Node(
+                home=home,
+                identity=identity,
+                ledger=ledger,
+                task=task,
+                executor=executor,
+                examiner=examiner,
+                environment=settle(home, executor.environment),
+                guarantees=guarantees,
+                policy=policy,
+            )
 
 
 async def run(
@@ -173,10 +190,12 @@ class _Session:
         self._researcher = Researcher(
             ledger=node.ledger,
             bench=Bench(facts, node.executor, node.home.runs, node.environment),
-            strategies=[Tune()],
+            strategies=[Adopt(), Tune()],
             author=node.identity.public,
             proposals=settings.experiments,
             emit=self._emit,
+            role="verify" if settings.verify_only else "full",
+            examine=node.examiner.examine,
         )
         self._status = Status(
             task=facts.name,

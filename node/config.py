@@ -32,6 +32,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         home: folder of everything durable; never a key of the file.
         task: name of a task pack, or the path of a folder with one.
         solo: research alone: open no socket, meet no peers.
+        verify_only: try nothing of its own, only what peers found.
         experiments: stop after this many judged proposals; None goes on for ever.
         minutes: stop after this much wall-clock time; None goes on for ever.
         budget: training budget of one experiment in seconds (reference-seconds on a CPU,
@@ -44,6 +45,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     home: Path
     task: str = "stories"
     solo: bool = False
+    verify_only: bool = False
     experiments: Annotated[int, Meta(ge=1)] | None = None
     minutes: Annotated[float, Meta(gt=0, le=YEAR_MINUTES)] | None = None
     budget: Annotated[float, Meta(gt=0, le=MONTH_SECONDS)] | None = None

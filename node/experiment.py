@@ -16,7 +16,6 @@ from msgspec import Struct
 
 from gossip.jobs import Job, job_of
 from skep.errors import HomeError
-from skep.knobs import numbers_of
 from skep.ports import Code, Draw, Executor, Order, Outcome, Pace, Progress, Subject, TaskFacts
 from skep.records import (
     HARNESS_MICRO_MAX,
@@ -57,6 +56,7 @@ class Parent(Struct, frozen=True):
     run: bytes
     source: str
     checkpoint: Path
+    code: Code
 
 
 class Scoring(Struct, frozen=True):
@@ -69,12 +69,6 @@ class Scoring(Struct, frozen=True):
 
     draws: tuple[Draw, ...]
     parents: tuple[Parent, ...]
-
-
-def code_of(task: TaskFacts, source: str) -> Code:
-    """The class of a program that was edited here."""
-    known = task.knob_program and numbers_of(task.knob_program, task.knobs, source) is not None
-    return "knob" if known else "own"
 
 
 def checkpoint_path(bench: Bench, run: Run) -> Path:
@@ -92,12 +86,14 @@ async def train(
     slot: int,
     job: Job,
     source: str,
+    code: Code,
     pace: Pace | None,
     report: Callable[[Progress], None],
 ) -> Outcome:
     """Train one job in its own, new folder; the executor leaves log and curve there.
 
     Args:
+        code: whose text the program is.
         pace: what an earlier run of the program cost; None lets a calibration find out.
         report: is told a few times a second how it goes.
 
@@ -113,7 +109,7 @@ async def train(
         order = Order(
             job=job.name,
             source=source,
-            code=code_of(bench.task, source),
+            code=code,
             seed=job.seed,
             budget_ms=bench.task.budget_ms,
             steps=None,
@@ -133,6 +129,7 @@ async def measure(
     slot: int,
     job: Job,
     source: str,
+    code: Code,
     outcome: Outcome,
     scoring: Scoring,
     started: float,
@@ -140,6 +137,7 @@ async def measure(
     """Score a finished training and make the run of it.
 
     Args:
+        code: whose text the program is.
         outcome: how the training ended; anything but `done` is recorded without scores.
         scoring: what to score it on.
         started: `time.monotonic()` at the start of the experiment.
@@ -154,7 +152,7 @@ async def measure(
             status, reason, scores = "nan", "it printed a number beyond all bounds", ()
     elif status == "done":
         assert outcome.checkpoint is not None  # noqa: S101 - the executor's contract
-        own = Subject(source, outcome.checkpoint, code_of(bench.task, source))
+        own = Subject(source, outcome.checkpoint, code)
         draws = (Draw(PINNED_DRAW), *scoring.draws)
         (result,) = await bench.executor.score(slot, [own], draws, probe=True)
         if result.fault:
@@ -185,6 +183,7 @@ async def measure(
         rescored=rescored,
         scored_by=bench.task.scored_by,
         environment=bench.environment,
+        claim=job.claim,
         note=printable(job.note if status == "done" else reason),
     )
 
@@ -195,8 +194,7 @@ async def _rescore(bench: Bench, slot: int, scoring: Scoring) -> tuple[Rescore, 
         return ()
     draw = scoring.draws[-1]
     subjects = [
-        Subject(parent.source, parent.checkpoint, code_of(bench.task, parent.source))
-        for parent in scoring.parents
+        Subject(parent.source, parent.checkpoint, parent.code) for parent in scoring.parents
     ]
     # They were probed when they were candidates.
     results = await bench.executor.score(slot, subjects, [draw], probe=False)

@@ -8,23 +8,25 @@ what to try by `strategies`, what is true by `skep.evidence`.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 import trio
 
 from gossip.jobs import Job
 from gossip.ledger import Ledger
-from node.experiment import Bench, Scoring, code_of, measure, train
+from node.experiment import Bench, Scoring, measure, train
+from node.hearing import Hearing
+from node.library import Examine
 from node.notebook import Notebook
-from node.plan import Flight, Repeat, Stop, Wait, next_action
+from node.plan import Action, Adopt, Flight, Repeat, Stop, Wait, next_action
 from skep.errors import SkepError, TrainerFault
 from skep.events import Best, Event, Finished, Judged, Progressed, Said, Started, Verdict
 from skep.evidence import Candidate, Research
 from skep.evidence.research import SETTLED, Stage
 from skep.patch import fingerprint
-from skep.ports import Outcome, Progress, Proposal, Strategy, View
-from skep.records import Run
+from skep.ports import ADOPT, Offer, Outcome, Progress, Proposal, Strategy, View
+from skep.records import Role, Run, SignedRecord, program_id
 
 BASELINE_FAILURES_MAX = 3
 BASELINE_VOIDS_MAX = 6
@@ -48,6 +50,9 @@ class Researcher:
         author: 32-byte public key of this node.
         proposals: stop after judging this many proposals more; None to go on.
         emit: called with every event.
+        role: what it does for the swarm. A node that only verifies tries nothing of its own, and
+            waits where nothing is offered; a relay runs nothing at all.
+        examine: parses what strangers wrote; without it, nothing of them is ever run.
     """
 
     def __init__(
@@ -59,12 +64,16 @@ class Researcher:
         author: bytes,
         proposals: int | None,
         emit: Callable[[Event], None],
+        role: Role = "full",
+        examine: Examine | None = None,
     ) -> None:
         self._ledger = ledger
         self._bench = bench
         self._strategies = strategies
         self._emit = emit
+        self._role = role
         self._notebook = Notebook(ledger, bench, author)
+        self._hearing = Hearing(ledger, self._notebook, examine, wake=self._wake, emit=emit)
         known = len(self.research.candidates)
         self._proposals = None if proposals is None else known + proposals
         self._waiting: list[Job] = []
@@ -77,11 +86,32 @@ class Researcher:
         self._pauses = 0
         self._failures: Counter[bool] = Counter()
         self._best: Best | None = None
+        self._told_idle = False
 
     @property
     def research(self) -> Research:
         """What the own runs support at this moment."""
         return self._notebook.research
+
+    def heard(self, records: Iterable[SignedRecord] = ()) -> None:
+        """Records of others are in the ledger now. Returns at once; the work is done meanwhile.
+
+        Those of other tasks or of this node are passed over.
+        """
+        self._hearing.heard(records)
+
+    def wanted_programs(self) -> tuple[bytes, ...]:
+        """Content ids of programs on offer whose texts cannot be rebuilt from their edits."""
+        return self._hearing.wanted
+
+    async def take_program(self, content_id: bytes, source: str) -> bool:
+        """Take the text of a wanted program, from whomever; whether it is known now.
+
+        Raises:
+            TrainerFault: nothing can be examined at the moment; ask again later.
+            HomeError: it could not be stored.
+        """
+        return await self._hearing.take_program(content_id, source)
 
     async def finish(self) -> None:
         """Let the experiments in flight end, also paused ones, and start no new ones."""
@@ -122,12 +152,22 @@ class Researcher:
             self._waiting.append(job)
         self._notebook.prune(self._waiting)
         self._tell_best()
+        await self._claim()
         async with trio.open_nursery() as outer:
             outer.start_soon(self._resume_when_cancelled)
+            outer.start_soon(self._hearing.listen)
             async with trio.open_nursery() as nursery:
-                for slot in range(self._bench.executor.slots):
-                    nursery.start_soon(self._work, slot)
+                if self._role == "relay":
+                    nursery.start_soon(self._idle)
+                else:
+                    for slot in range(self._bench.executor.slots):
+                        nursery.start_soon(self._work, slot)
             outer.cancel_scope.cancel()
+
+    async def _idle(self) -> None:
+        """Nothing to run, ever; until told to finish."""
+        while not self._stopping:
+            await self._changed.wait()
 
     async def _resume_when_cancelled(self) -> None:
         """Stopped processes cannot end: whoever ends the node must let them go on first."""
@@ -198,33 +238,52 @@ class Researcher:
 
     async def _decide(self) -> Job | Wait | Stop:
         others = [*self._flying.values(), *self._waiting]
-        flights = [Flight(job.program, job.purpose) for job in others]
-        action = next_action(
-            self.research,
-            flights,
-            comparable=self._notebook.comparable(),
-            proposals=self._proposals,
-        )
-        if isinstance(action, Wait | Stop):
-            return action
-        if isinstance(action, Repeat):
-            job = self._notebook.repetition(action, others)
-        else:
-            proposal = await self._propose()
-            if proposal is None:
-                return Wait() if flights else self._out_of_ideas()
-            await self._ledger.add_program(proposal.source, fingerprint(proposal.source))
-            job = self._notebook.screening(proposal, others)
+        offers = self._notebook.adoption.offers(self.research, others)
+        action = self._action(others, offers, ideas=self._role == "full")
+        job = await self._job(action, others, offers)
+        if job is None:
+            action = self._action(others, offers, ideas=False)
+            job = await self._job(action, others, offers)
+        if job is None:
+            if others or isinstance(action, Stop):
+                return action if isinstance(action, Stop) else Wait()
+            return self._out_of_ideas()
+        self._told_idle = False
         self._flying[job.name] = job
         await self._ledger.queue(job)
         return job
 
-    async def _propose(self) -> Proposal | None:
+    def _action(self, others: Sequence[Job], offers: Sequence[Offer], *, ideas: bool) -> Action:
+        return next_action(
+            self.research,
+            [Flight(job.program, job.purpose) for job in others],
+            comparable=self._notebook.comparable(),
+            proposals=self._proposals,
+            swarm=self._notebook.adoption.swarm(offers, others),
+            ideas=ideas,
+        )
+
+    async def _job(
+        self, action: Action, others: Sequence[Job], offers: Sequence[Offer]
+    ) -> Job | None:
+        """The job of an action, not queued yet; None where nothing can be proposed."""
+        if isinstance(action, Repeat):
+            return self._notebook.repetition(action, others)
+        if isinstance(action, Wait | Stop):
+            return None
+        chosen = isinstance(action, Adopt) and [o for o in offers if o.doubtful == action.doubtful]
+        proposal = await self._propose(others, tuple(chosen or ()))
+        if proposal is None:
+            return None
+        await self._ledger.add_program(proposal.source, self._fingerprint(proposal.source))
+        return self._notebook.screening(proposal, others)
+
+    async def _propose(self, others: Sequence[Job], offers: tuple[Offer, ...]) -> Proposal | None:
+        """Ask the strategies in their order: about offers, if there are any, else for ideas."""
         for attempt in range(KNOWN_PROPOSALS_MAX):
-            others = [*self._flying.values(), *self._waiting]
-            view = self._notebook.view(others, attempt)
+            view = self._notebook.view(others, attempt, offers)
             for strategy in self._strategies:
-                if not strategy.ready(view):
+                if (strategy.name == ADOPT) != bool(offers) or not strategy.ready(view):
                     continue
                 proposal = await strategy.propose(view)
                 if proposal and self._may_try(proposal, view):
@@ -233,14 +292,25 @@ class Researcher:
 
     def _may_try(self, proposal: Proposal, view: View) -> bool:
         """Whether it is new and its code may run on this machine."""
-        if fingerprint(proposal.source) in view.fingerprints:
+        if self._fingerprint(proposal.source) in view.fingerprints:
             return False
-        code = code_of(self._bench.task, proposal.source)
+        source, parent, strategy = proposal.source, proposal.parent, proposal.strategy
+        code = self._notebook.provenance.code_of_new(source, parent, strategy)
         return self._bench.executor.refusal(code) is None
 
-    def _out_of_ideas(self) -> Stop:
-        self._emit(Said("nothing is left to try: no strategy has a proposal for this program"))
-        return Stop()
+    def _fingerprint(self, source: str) -> bytes:
+        """Of a program; one that is known is not parsed for it."""
+        known = self._ledger.programs().get(program_id(source))
+        return known.fingerprint if known else fingerprint(source)
+
+    def _out_of_ideas(self) -> Wait | Stop:
+        if self._role == "full":
+            self._emit(Said("nothing is left to try: no strategy has a proposal for this program"))
+            return Stop()
+        if not self._told_idle:
+            self._emit(Said("nothing to verify at the moment; waiting for what peers find"))
+        self._told_idle = True
+        return Wait()
 
     # Doing
 
@@ -258,12 +328,14 @@ class Researcher:
         )
         started = time.monotonic()
         await self._ledger.start(job)
-        source = self._ledger.program(job.program)
+        source, code = self._ledger.program(job.program), self._notebook.code_of(job)
 
         def report(progress: Progress) -> None:
             self._emit(Progressed(slot=slot, job=job.name, progress=progress))
 
-        outcome = await train(self._bench, slot, job, source, self._notebook.pace(job), report)
+        outcome = await train(
+            self._bench, slot, job, source, code, self._notebook.pace(job), report
+        )
         if outcome.paused:
             return job
         done = outcome.status == "done"
@@ -271,12 +343,13 @@ class Researcher:
         if scoring is None:
             return job
         report(Progress(phase="scoring", step=outcome.steps, steps=outcome.steps))
-        run = await measure(self._bench, slot, job, source, outcome, scoring, started)
+        run = await measure(self._bench, slot, job, source, code, outcome, scoring, started)
         signed = await self._ledger.finish(job, run)
         before = self.research
         self._notebook.take_in(signed.id, run)
         self._emit(Finished(slot=slot, job=job.name, id=signed.id, run=run, purpose=job.purpose))
         self._tell_verdicts(before)
+        await self._claim()
         others = [other for other in self._flying.values() if other is not job]
         self._notebook.prune([*others, *self._waiting])
         if job.program == before.champion:
@@ -284,6 +357,11 @@ class Researcher:
         elif run.status == "void" and job.program not in self.research.candidates:
             return self._notebook.reseeded(job, others)
         return None
+
+    async def _claim(self) -> None:
+        """Tell the swarm what a screen of the own proposals says, that others may try it."""
+        for claim in self._notebook.claims_due():
+            await self._ledger.publish(claim, self._bench.task.id)
 
     def _tell_verdicts(self, before: Research) -> None:
         after = self.research
@@ -303,12 +381,15 @@ class Researcher:
             self._emit(best)
 
     def _verdict(self, candidate: Candidate, number: int) -> Judged:
+        note = self._notebook.note_of(candidate.program)
+        if candidate.strategy == ADOPT and candidate.stage == "kept":
+            note = f"adopted {note}"
         return Judged(
             program=candidate.program,
             number=number,
             verdict=VERDICTS[candidate.stage],
             reason=candidate.reason,
-            note=self._notebook.note_of(candidate.program),
+            note=note,
         )
 
     def _watch_baseline(self, run: Run, outcome: Outcome) -> None:

@@ -13,6 +13,8 @@ from msgspec.structs import replace
 
 from gossip.jobs import Job, job_of
 from gossip.ledger import Ledger
+from gossip.wire import carries
+from node.adoption import Adoption
 from node.experiment import (
     CHECKPOINT_NAME,
     Bench,
@@ -23,13 +25,15 @@ from node.experiment import (
     printable,
     value_of,
 )
+from node.offers import Peers
 from node.paces import Paces
 from node.plan import Repeat
+from node.provenance import Provenance
 from skep.errors import PatchError
 from skep.evidence import Fold, Research
 from skep.patch import apply, make
-from skep.ports import Draw, Pace, Proposal, Trial, View
-from skep.records import Run, program_id
+from skep.ports import ADOPT, Code, Draw, Offer, Pace, Proposal, Trial, View
+from skep.records import MICRO, Claim, Edit, Run, program_id
 from skep.tier import tier
 
 SCREEN_PARENTS = 3
@@ -55,6 +59,8 @@ class Notebook:
         self._seeds: defaultdict[bytes, set[int]] = defaultdict(set)
         self._scored: set[tuple[bytes, int]] = set()
         self._draws: dict[bytes, int] = {}
+        self._screens: dict[bytes, bytes] = {}
+        self._claimed = _claimed(ledger, bench, author)
         self._paces = Paces()
         self._fold = Fold(
             start=program_id(bench.task.seed_program),
@@ -63,8 +69,11 @@ class Notebook:
             noise_prior=bench.task.noise,
         )
         self.research: Research = self._fold.snapshot()
-        here = tier(bench.environment)
-        for run_id, run in ledger.runs(bench.task.id):
+        here, runs = tier(bench.environment), ledger.runs(bench.task.id)
+        self.provenance = Provenance(bench.task, self._text, (run for _, run in runs))
+        self.peers = _peers(ledger, bench, here, author)
+        self.adoption = Adoption(self.peers, ledger.programs(), self._may_adopt)
+        for run_id, run in runs:
             self._seeds[run.program].add(run.seed)
             if tier(run.environment) == here:
                 self.take_in(run_id, run)
@@ -73,13 +82,34 @@ class Notebook:
         """Add a run that is in the ledger."""
         self._paces.note(run.program, run.steps, run.spent_ms)
         self._runs.append((run_id, run))
+        if run.status == "done":
+            self._screens.setdefault(run.program, run_id)
         self._seeds[run.program].add(run.seed)
         self._scored |= {(run_id, row.draw) for row in run.scores}
         self._scored |= {(row.run, row.draw) for row in run.rescored}
         self._fold.add(run_id, run)
         self.research = self._fold.snapshot()
+        self.adoption.take_in(run, self.research)
+
+    def _text(self, program: bytes) -> str | None:
+        known = self._ledger.programs().get(program)
+        return known.source if known else None
+
+    def _may_adopt(self, source: str) -> bool:
+        code = self.provenance.code_of_new(source, None, ADOPT)
+        return self._bench.executor.refusal(code) is None
+
+    @property
+    def task(self) -> bytes:
+        """Id of the task it is about."""
+        return self._bench.task.id
 
     # Jobs
+
+    def code_of(self, job: Job) -> Code:
+        """The class of a job's program, whose text must be known."""
+        self.provenance.learn(job.program, job.parent, job.strategy)
+        return self.provenance.code_of(self._ledger.program(job.program))
 
     def repetition(self, action: Repeat, others: Collection[Job]) -> Job:
         """A baseline run of the champion, or a re-run of a candidate against it."""
@@ -96,13 +126,14 @@ class Notebook:
         )
         if first is None or action.purpose == "baseline":
             return job
-        job = replace(job, strategy=first.strategy, note=self.note_of(action.program))
+        note = self.note_of(action.program)
+        job = replace(job, strategy=first.strategy, note=note, claim=first.claim)
         champion = self.research.champion
         if champion == job.parent:
             return job
         # The champion changed meanwhile, and a run says what it is compared with.
         texts = self._ledger.program(champion), self._ledger.program(action.program)
-        return replace(job, parent=champion, edits=make(*texts))
+        return replace(job, parent=champion, edits=_portable(make(*texts)))
 
     def screening(self, proposal: Proposal, others: Collection[Job]) -> Job:
         """The first run of a proposed program, which must be in the ledger already."""
@@ -111,12 +142,32 @@ class Notebook:
             task=self._bench.task.id,
             program=program,
             parent=proposal.parent,
-            edits=proposal.edits,
+            edits=_portable(proposal.edits),
             strategy=proposal.strategy,
             seed=self.fresh_seed(program, others),
             purpose="screen",
             note=printable(proposal.note),
+            claim=proposal.claim,
         )
+
+    def claims_due(self) -> Iterator[Claim]:
+        """What an own screen says is better, and nobody was told so yet; each is due once.
+
+        What peers offered is theirs to claim.
+        """
+        sign = -1 if self._bench.task.direction == "max" else 1
+        for program in self._fold.open:
+            candidate = self.research.candidates[program]
+            if candidate.strategy == ADOPT or program in self._claimed or not candidate.delta:
+                continue
+            self._claimed.add(program)
+            yield Claim(
+                program=program,
+                parent=candidate.parent,
+                run=self._screens[program],
+                effect=round(sign * candidate.delta * MICRO),
+                note=self.note_of(program),
+            )
 
     def reseeded(self, job: Job, others: Collection[Job]) -> Job:
         """The same job with a seed that neither ran nor is about to."""
@@ -171,12 +222,13 @@ class Notebook:
 
     # What strategies and comparisons are given
 
-    def view(self, flying: Collection[Job], attempt: int) -> View:
+    def view(self, flying: Collection[Job], attempt: int, offers: tuple[Offer, ...] = ()) -> View:
         """Snapshot for one decision of a strategy.
 
         Args:
             flying: jobs queued or running.
             attempt: counts decisions on the same state, so that each gets its own randomness.
+            offers: of peers, if the decision is about them.
         """
         research = self.research
         pending = [job.program for job in flying if job.purpose == "screen"]
@@ -191,6 +243,7 @@ class Notebook:
             fingerprints=self._fingerprints(flying),
             sigma=research.noise.sigma,
             seed=int.from_bytes(hashlib.sha256(mixed).digest()[:8], "big"),
+            offers=offers,
         )
 
     def comparable(self) -> int:
@@ -232,8 +285,12 @@ class Notebook:
             for run_id, run in self._runs
             if run.program == program and run.status == "done" and run is not screen
         ]
-        source = self._ledger.program(program) if found else ""
-        return [Parent(run_id, source, path) for run_id, path in found if path.exists()]
+        kept = [(run_id, path) for run_id, path in found if path.exists()]
+        if not kept:
+            return []
+        source = self._ledger.program(program)
+        code = self.provenance.code_of(source)
+        return [Parent(run_id, source, path, code) for run_id, path in kept]
 
     def level(self, program: bytes) -> float | None:
         """Mean score of a program's runs on the pinned draw; a screen only if there is no other."""
@@ -310,3 +367,32 @@ class Notebook:
             for program, (values, failed) in seen.items()
             if program in programs
         )
+
+
+def _portable(edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
+    """Edits as a record can carry them: all of them, or none. Then the program has to be fetched.
+
+    Two nodes that went different ways are far apart, and a run must be publishable all the same.
+    """
+    return edits if carries(edits) else ()
+
+
+def _peers(ledger: Ledger, bench: Bench, here: str, author: bytes) -> Peers:
+    """What other authors said so far."""
+    task, peers = bench.task, Peers(bench.task, here, author)
+    for run_id, by, run in ledger.all_runs(task.id):
+        peers.take(run_id, by, run)
+    for kind in ("claim", "retract"):
+        for signed in ledger.said(task.id, kind):
+            peers.take(signed.id, signed.record.author, signed.record.payload)
+    return peers
+
+
+def _claimed(ledger: Ledger, bench: Bench, author: bytes) -> set[bytes]:
+    """Programs that this node has claimed."""
+    payloads = (
+        signed.record.payload
+        for signed in ledger.said(bench.task.id, "claim")
+        if signed.record.author == author
+    )
+    return {payload.program for payload in payloads if isinstance(payload, Claim)}

@@ -16,6 +16,9 @@ from skep.records import Edit, Environment, Split, Status
 Code = Literal["knob", "own", "stranger"]
 """How far a program is trusted: see `trainer.policy`."""
 
+ADOPT = "adopt"
+"""Strategy of runs that try what a peer offers; what such a program leads to stays a stranger's."""
+
 Direction = Literal["min", "max"]
 BETTER: dict[Direction, str] = {"min": "lower is better", "max": "higher is better"}
 """A direction in words."""
@@ -79,6 +82,41 @@ class Trial(Struct, frozen=True, kw_only=True):
     failed: int
 
 
+class Offer(Struct, frozen=True, kw_only=True):
+    """A program that a peer of the same task and tier found better; nothing of it is tested here.
+
+    Attributes:
+        program: content id.
+        source: its text, which was examined in a limited child.
+        fingerprint: see `skep.fingerprint`.
+        author: public key of the peer whose word this is.
+        name: what people call that peer.
+        note: the author's hypothesis, one line; may be empty.
+        claim: id of the author's claim, if there is one.
+        estimate: how much better than the champion it is by the author's own numbers, in units of
+            the metric; negative is better. It orders offers and is never shown as an effect.
+        held, failed: how many of the author's earlier offers this machine kept, and how many not.
+        recent: how many of the latest offers that were tried here were this author's.
+    """
+
+    program: bytes
+    source: str
+    fingerprint: bytes
+    author: bytes
+    name: str
+    note: str
+    claim: bytes | None
+    estimate: float
+    held: int
+    failed: int
+    recent: int
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether more of its author's offers failed here than held."""
+        return self.failed > self.held
+
+
 class View(Struct, frozen=True, kw_only=True):
     """Immutable snapshot of ledger and node for one decision of a strategy.
 
@@ -91,6 +129,7 @@ class View(Struct, frozen=True, kw_only=True):
         fingerprints: of everything run, pending or announced; never propose these again.
         sigma: noise floor now, in units of the metric.
         seed: for all randomness of this decision: same view, same proposal.
+        offers: of peers, where this decision is about them; else none.
     """
 
     task: TaskFacts
@@ -101,16 +140,21 @@ class View(Struct, frozen=True, kw_only=True):
     fingerprints: frozenset[bytes]
     sigma: float
     seed: int
+    offers: tuple[Offer, ...] = ()
 
 
 class Proposal(Struct, frozen=True, kw_only=True):
-    """A program that a strategy wants judged against the champion it was made from."""
+    """A program that a strategy wants judged against the champion it was made from.
+
+    `claim` is the record id of a peer's claim that running it replicates.
+    """
 
     source: str
     parent: bytes
     edits: tuple[Edit, ...]
     strategy: str
     note: str
+    claim: bytes | None = None
 
 
 class Strategy(Protocol):

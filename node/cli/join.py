@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 async def join(
     *,
     solo: bool | None = None,
+    verify_only: bool | None = None,
     task: Annotated[str | None, Parameter(negative="")] = None,
     experiments: int | None = None,
     minutes: float | None = None,
@@ -34,6 +35,7 @@ async def join(
 
     Args:
         solo: research alone, without peers.
+        verify_only: try nothing of its own: only run again what peers found, and wait for that.
         task: name of a task, or path of a folder with one.
         experiments: stop after this many experiments have their verdict.
         minutes: stop after this many minutes.
@@ -48,6 +50,7 @@ async def join(
     """
     flags = {
         "solo": solo,
+        "verify_only": verify_only,
         "task": task,
         "experiments": experiments,
         "minutes": minutes,

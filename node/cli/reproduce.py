@@ -18,9 +18,10 @@ from node.cli.output import AsJson, TaskName, emit, number, say, short
 from node.cli.reading import Reading, reading
 from node.cli.show import Ident
 from node.config import Settings, home_folder, load
-from node.experiment import code_of, value_of
+from node.experiment import value_of
+from node.provenance import Provenance
 from skep.errors import ConfigError
-from skep.ports import Draw, Order, Outcome, Subject, TaskFacts
+from skep.ports import Code, Draw, Order, Outcome, Subject, TaskFacts
 from skep.records import MICRO, PINNED_DRAW, Run
 from skep.tier import platform_id
 from trainer.policy import Consent
@@ -159,10 +160,11 @@ async def _train_again(settings: Settings, given: Consent, recorded: Recorded) -
     async with open_node(settings, given, lambda line: None) as node:
         run, job = recorded.run, f"{job_of(recorded.task, recorded.run)}-again"
         folder = Path(tempfile.mkdtemp(prefix=job, dir=node.home.cache))
+        code = _code(node, recorded)
         order = Order(
             job=job,
             source=recorded.source,
-            code=code_of(node.task.facts, recorded.source),
+            code=code,
             seed=run.seed,
             budget_ms=run.budget_ms,
             steps=run.steps or None,
@@ -170,7 +172,7 @@ async def _train_again(settings: Settings, given: Consent, recorded: Recorded) -
         )
         try:
             outcome = await node.executor.train(0, order, lambda progress: None)
-            value = await _score(node, recorded.source, outcome)
+            value = await _score(node, recorded.source, code, outcome)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         here = platform_id(node.executor.environment)
@@ -187,12 +189,19 @@ async def _train_again(settings: Settings, given: Consent, recorded: Recorded) -
     )
 
 
-async def _score(node: "Node", source: str, outcome: Outcome) -> float | None:
+def _code(node: "Node", recorded: Recorded) -> Code:
+    """Whose text it is, by the own runs; what never ran here is a stranger's."""
+    texts = {one: program.source for one, program in node.ledger.programs().items()}
+    runs = (run for _, run in node.ledger.runs(recorded.task))
+    return Provenance(node.task.facts, texts.get, runs).code_of(recorded.source)
+
+
+async def _score(node: "Node", source: str, code: Code, outcome: Outcome) -> float | None:
     if outcome.own_micro is not None:
         return outcome.own_micro / MICRO
     if outcome.checkpoint is None:
         return None
-    subject = Subject(source, outcome.checkpoint, code_of(node.task.facts, source))
+    subject = Subject(source, outcome.checkpoint, code)
     (scored,) = await node.executor.score(0, [subject], [Draw(PINNED_DRAW)], probe=True)
     return None if scored.fault else scored.micro[0] / MICRO
 

@@ -158,6 +158,8 @@ class Fold:
         self.sigma_prior = sigma_prior
         self.kept: list[Kept] = []
         self.candidates: dict[bytes, Candidate] = {}
+        self.open: dict[bytes, None] = {}
+        """The open candidates, in order: a baseline must not look through all that ever were."""
         self.evidence: dict[bytes, list[bytes]] = {start: []}
         self.values: dict[tuple[bytes, int, Split], float] = {}
         self.moments: dict[bytes, tuple[int, float]] = {}
@@ -179,6 +181,8 @@ class Fold:
             self._void(run)
         elif run.status != "done":
             self._fail(run, run.note or run.status)
+        elif not run.scores:
+            return  # Nothing was measured; only a peer can say such a thing.
         elif run.program not in self.candidates:
             self._screen(run_id, run)
         else:
@@ -221,7 +225,7 @@ class Fold:
         self.evidence[run.program].append(run_id)
         self._learn_noise(run_id, run)
         if run.program == self.champion:
-            for program in list(self.candidates):
+            for program in list(self.open):
                 self._judge(program, run_id)
 
     def _is_or_was_champion(self, program: bytes) -> bool:
@@ -244,7 +248,7 @@ class Fold:
         known = self.candidates.get(run.program)
         if known is not None and known.stage not in ("screening", "open"):
             return
-        self.candidates[run.program] = replace(known or _fresh(run), stage="failed", reason=reason)
+        self._put(replace(known or _fresh(run), stage="failed", reason=reason))
 
     def _screen(self, run_id: bytes, run: Run) -> None:
         candidate = _fresh(run)
@@ -254,7 +258,7 @@ class Fold:
         self.evidence.setdefault(run.program, [])
         if not parents:
             reason = "its parent has no run on the same draw"
-            self.candidates[run.program] = replace(candidate, stage="discarded", reason=reason)
+            self._put(replace(candidate, stage="discarded", reason=reason))
             return
         sigma = self._noise().sigma
         delta = child - sum(parents) / len(parents)
@@ -262,7 +266,7 @@ class Fold:
         reason = f"screen {ahead / sigma:+.1f}σ against the champion"
         stage: Stage = "open" if ahead <= -SCREEN_SIGMA * sigma else "discarded"
         self.reopened += stage == "open"
-        self.candidates[run.program] = replace(candidate, stage=stage, delta=delta, reason=reason)
+        self._put(replace(candidate, stage=stage, delta=delta, reason=reason))
 
     def _rerun(self, run_id: bytes, run: Run) -> None:
         candidate = self.candidates[run.program]
@@ -271,9 +275,7 @@ class Fold:
         if candidate.stage != "open":
             return
         draw = candidate.draw if candidate.draw is not None else comparison_draw(run)[0]
-        self.candidates[run.program] = replace(
-            candidate, draw=draw, parent=run.parent or candidate.parent
-        )
+        self._put(replace(candidate, draw=draw, parent=run.parent or candidate.parent))
         self._judge(run.program, run_id)
 
     def _judge(self, program: bytes, run_id: bytes) -> None:
@@ -284,7 +286,7 @@ class Fold:
         parents = self._values_of(self.champion, candidate.draw, "dev")
         needed = max(BASELINES_MIN, len(children))
         candidate = replace(candidate, reruns=len(children), missing=max(needed - len(parents), 0))
-        self.candidates[program] = candidate
+        self._put(candidate)
         if candidate.missing or not children:
             return
         sigma = self._noise().upper
@@ -306,7 +308,14 @@ class Fold:
             self._set(candidate, "open", f"{numbers}, {threshold:.3g} needed")
 
     def _set(self, candidate: Candidate, stage: Stage, reason: str) -> None:
-        self.candidates[candidate.program] = replace(candidate, stage=stage, reason=reason)
+        self._put(replace(candidate, stage=stage, reason=reason))
+
+    def _put(self, candidate: Candidate) -> None:
+        self.candidates[candidate.program] = candidate
+        if candidate.stage == "open":
+            self.open[candidate.program] = None
+        else:
+            self.open.pop(candidate.program, None)
 
     def _keep(
         self, candidate: Candidate, spread: float, baselines: int, run_id: bytes, reason: str
@@ -327,9 +336,7 @@ class Fold:
         )
         self.champion = candidate.program
         sigma = self._noise().sigma
-        for rival in list(self.candidates.values()):
-            if rival.stage != "open":
-                continue
+        for rival in [self.candidates[program] for program in self.open]:
             if self._overtaken(rival, candidate.effect, sigma):
                 self._set(rival, "discarded", "the new champion is better than it looked")
             else:  # The next re-run brings the new champion's scores with it.

@@ -1,0 +1,109 @@
+"""What the node does when records or programs of others come in, beside its experiments.
+
+Records are taken in a hundred at a time, each at the same small cost however many came before, so
+that a burst of thousands delays nobody. Fetching what is wanted is the business of whoever has
+peers; trying what is offered that of `node.loop`.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import trio
+
+from gossip.ledger import Ledger
+from node.library import Examine, Library
+from node.notebook import Notebook
+from skep.errors import TrainerFault
+from skep.events import Event, Said
+from skep.records import SignedRecord
+
+AT_ONCE = 100
+"""Records taken in before others get their turn; some milliseconds."""
+
+
+class Hearing:
+    """Takes in what others say, and gets the texts of what they offer.
+
+    Args:
+        ledger: holds their records already.
+        notebook: of the task.
+        examine: parses what strangers wrote; None where nothing of them shall ever run.
+        wake: called when there may be something new to try.
+        emit: called with every event.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        notebook: Notebook,
+        examine: Examine | None,
+        *,
+        wake: Callable[[], None],
+        emit: Callable[[Event], None],
+    ) -> None:
+        self._task = notebook.task
+        self._notebook = notebook
+        self._library = Library(ledger, notebook.peers, examine) if examine else None
+        self._wake = wake
+        self._emit = emit
+        self._waiting: deque[SignedRecord] = deque()
+        self._news = trio.Event()
+        self._stale = dict.fromkeys(notebook.peers.authors)
+        """Authors whose offers have to be looked at anew."""
+
+    @property
+    def wanted(self) -> tuple[bytes, ...]:
+        """Content ids of programs on offer whose texts cannot be rebuilt from their edits."""
+        return self._library.wanted if self._library else ()
+
+    def heard(self, records: Iterable[SignedRecord]) -> None:
+        """Note records to be taken in; returns at once."""
+        self._waiting.extend(records)
+        self._news.set()
+
+    async def take_program(self, content_id: bytes, source: str) -> bool:
+        """Take the text of a wanted program; whether it is known now.
+
+        Raises:
+            TrainerFault: nothing can be examined at the moment; ask again later.
+            HomeError: it could not be stored.
+        """
+        taken = self._library is not None and await self._library.take(content_id, source)
+        if taken:
+            self._wake()
+        return taken
+
+    async def listen(self) -> None:
+        """Take in what is heard, for ever.
+
+        Raises:
+            HomeError: a text could not be stored.
+        """
+        while True:
+            while self._waiting:
+                self._take_some()
+                await trio.lowlevel.checkpoint()
+            try:
+                await self._collect()
+            except TrainerFault as fault:
+                self._emit(Said(f"programs of peers cannot be examined now: {fault}"))
+            await self._news.wait()
+            self._news = trio.Event()
+
+    def _take_some(self) -> None:
+        for _ in range(min(AT_ONCE, len(self._waiting))):
+            signed = self._waiting.popleft()
+            record = signed.record
+            if record.task == self._task:
+                self._notebook.peers.take(signed.id, record.author, record.payload)
+                self._stale[record.author] = None
+
+    async def _collect(self) -> None:
+        """Get texts; whoever is idle decides anew when there is one that can be tried."""
+        while self._library and self._stale:
+            author = next(iter(self._stale))
+            leads = self._notebook.adoption.leads([author], self._notebook.research)
+            known = await self._library.collect(author, leads)
+            del self._stale[author]
+            if known:
+                self._wake()

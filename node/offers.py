@@ -1,0 +1,225 @@
+"""What peers say is better than what they started from: their champions and open claims. Pure.
+
+A peer's champion is what the shipped fold makes of its runs, one fold for each author, kept up run
+by run in the order in which records arrive here. None of it is believed: an author's numbers order
+what is tried first, and rule out what is no better by its own author's word. Only runs of this
+node's task and tier are looked at: what was found on another tier is no offer.
+
+Taking back a run changes nothing here; taking back a claim withdraws it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from msgspec import Struct
+
+from skep.evidence import Fold, Kept, Research
+from skep.evidence.research import SETTLED
+from skep.ports import TaskFacts
+from skep.records import MICRO, Claim, Payload, Retract, Run, Unknown, program_id
+from skep.tier import tier
+
+OFFERS_MAX = 4
+"""Programs of one author that are on offer at a time: its champion, and its best open claims."""
+
+CLAIMS_MAX = 64
+"""Open claims of one author that are kept in mind; more are not listened to."""
+
+
+class Lead(Struct, frozen=True, kw_only=True):
+    """A program that an author says is better; its text may not be known here yet.
+
+    Attributes:
+        program: content id.
+        author: whose word it is.
+        claim: id of the claim that a run of it replicates.
+        estimate: by the author's numbers, against this node's champion; negative is better.
+        note: the hypothesis behind it.
+    """
+
+    program: bytes
+    author: bytes
+    claim: bytes | None
+    estimate: float
+    note: str
+
+
+class Author:
+    """What one peer's records come to."""
+
+    def __init__(self, fold: Fold) -> None:
+        self.fold = fold
+        self.claims: dict[bytes, tuple[bytes, Claim]] = {}
+        """Claim by program, with its id."""
+        self._gains: dict[bytes, float] = {fold.start: 0.0}
+
+    @property
+    def gains(self) -> dict[bytes, float]:
+        """Gain since the start of every program of the chain that leads to the champion."""
+        if len(self._gains) <= len(self.fold.kept):
+            self._gains = gains(self.fold.start, self.fold.kept)
+        return self._gains
+
+
+class Peers:
+    """Everything that other authors say of one task on one tier.
+
+    Args:
+        task: its facts.
+        here: this node's tier.
+        me: this node's own key, whose records are not looked at.
+    """
+
+    def __init__(self, task: TaskFacts, here: str, me: bytes) -> None:
+        self._task = task
+        self._here = here
+        self._me = me
+        self._sign = -1 if task.direction == "max" else 1
+        self._authors: dict[bytes, Author] = {}
+        self._first: dict[bytes, dict[bytes, Run]] = {}
+        self._claims: dict[bytes, tuple[bytes, bytes]] = {}
+
+    @property
+    def authors(self) -> Sequence[bytes]:
+        """Everybody who has a run or a claim, in the order they were first heard of."""
+        return tuple(self._authors)
+
+    def take(self, content_id: bytes, author: bytes, payload: Payload | Unknown) -> None:
+        """Take in one record of the task; costs the same however many came before."""
+        if author == self._me:
+            return
+        if isinstance(payload, Run) and self._is_comparable(payload):
+            self._first.setdefault(payload.program, {}).setdefault(author, payload)
+            self._author(author, payload).fold.add(content_id, payload)
+        elif isinstance(payload, Claim):
+            self._take_claim(content_id, author, payload)
+        elif isinstance(payload, Retract):
+            self._withdraw(author, payload.record)
+
+    def recipe(self, program: bytes, author: bytes) -> Run | None:
+        """An author's first run of a program: what it was made from, and by which edits."""
+        return self._first.get(program, {}).get(author)
+
+    def origin(self, program: bytes, claim: bytes | None) -> bytes | None:
+        """Whose offer a program was: the claim's author, else whose run of it came here first."""
+        if claim in self._claims:
+            return self._claims[claim][0]
+        return next(iter(self._first.get(program, ())), None)
+
+    def leads(self, author: bytes, own: Research, known: Callable[[bytes], bool]) -> list[Lead]:
+        """What an author has to offer, best first by its own numbers, at most `OFFERS_MAX`.
+
+        Args:
+            author: whose.
+            own: what this node's runs support.
+            known: tells programs that were tried here.
+        """
+        found = self._authors.get(author)
+        if found is None:
+            return []
+        mine = gains(own.start, own.kept)
+        leads = [lead for lead in self._leads(author, found, mine) if not known(lead.program)]
+        return sorted((one for one in leads if one.estimate < 0), key=_estimate)[:OFFERS_MAX]
+
+    def _leads(self, author: bytes, found: Author, mine: dict[bytes, float]) -> Iterator[Lead]:
+        champion, fold = found.fold.champion, found.fold
+        if champion != fold.start:
+            yield self._lead(author, champion, ahead(champion, 0.0, found.gains, mine))
+        for program, (_, claim) in found.claims.items():
+            candidate = fold.candidates.get(program)
+            settled = candidate is not None and candidate.stage in SETTLED
+            screen = self.recipe(program, author)
+            if not settled and screen is not None and screen.status == "done":
+                effect = self._sign * claim.effect / MICRO
+                yield self._lead(author, program, ahead(claim.parent, effect, found.gains, mine))
+
+    def _lead(self, author: bytes, program: bytes, estimate: float) -> Lead:
+        own_claim = self._authors[author].claims.get(program)
+        run = self._first[program][author]
+        note = own_claim[1].note if own_claim else run.note if run.status == "done" else ""
+        return Lead(
+            program=program,
+            author=author,
+            claim=own_claim[0] if own_claim else None,
+            estimate=estimate,
+            note=note,
+        )
+
+    def _is_comparable(self, run: Run) -> bool:
+        scored = run.scored_by == self._task.scored_by
+        return scored and tier(run.environment) == self._here
+
+    def _author(self, author: bytes, run: Run | None = None) -> Author:
+        """What is known of an author; its search starts with the first program without a parent."""
+        if author not in self._authors:
+            task = self._task
+            started = run is not None and run.parent is None
+            fold = Fold(
+                start=run.program if run and started else program_id(task.seed_program),
+                direction=task.direction,
+                sigma_prior=task.sigma,
+                noise_prior=task.noise,
+            )
+            self._authors[author] = Author(fold)
+        return self._authors[author]
+
+    def _take_claim(self, content_id: bytes, author: bytes, claim: Claim) -> None:
+        claims = self._author(author).claims
+        if claim.program in claims:
+            return
+        if len(claims) >= CLAIMS_MAX:
+            self._forget_settled(author)
+        if len(claims) < CLAIMS_MAX:
+            claims[claim.program] = content_id, claim
+            self._claims[content_id] = author, claim.program
+
+    def _forget_settled(self, author: bytes) -> None:
+        """Drop the claims that their author's own runs have settled."""
+        found = self._authors[author]
+        for program in list(found.claims):
+            candidate = found.fold.candidates.get(program)
+            if candidate is not None and candidate.stage in SETTLED:
+                del found.claims[program]
+
+    def _withdraw(self, author: bytes, record: bytes) -> None:
+        by, program = self._claims.get(record, (b"", b""))
+        if by == author:
+            self._authors[author].claims.pop(program, None)
+
+
+def gains(start: bytes, kept: Sequence[Kept]) -> dict[bytes, float]:
+    """Effect of every program of a chain against its start, by its author's evidence."""
+    found, total = {start: 0.0}, 0.0
+    for one in kept:
+        total += one.effect
+        found[one.program] = total
+    return found
+
+
+def ahead(
+    program: bytes, effect: float, theirs: dict[bytes, float], mine: dict[bytes, float]
+) -> float:
+    """How much better than this node's champion an author's numbers make a program; negative is.
+
+    Both chains are measured from the last program that they have in common. Where there is none
+    the author's own gain has to do.
+
+    Args:
+        program: in the author's chain, or in the own one; else only the effect counts.
+        effect: what comes on top of it.
+        theirs: gains of the author's chain, in its order.
+        mine: gains of the own one, the champion last.
+    """
+    own = next(reversed(mine.values()))
+    if program in mine and program not in theirs:
+        return mine[program] + effect - own
+    if program not in theirs:
+        return effect
+    total = theirs[program] + effect
+    shared = next((one for one in reversed(theirs) if one in mine), None)
+    if shared is None:
+        return total
+    return total - theirs[shared] - (own - mine[shared])
+
+
+def _estimate(lead: Lead) -> float:
+    return lead.estimate
