@@ -85,7 +85,9 @@ class Adoption:
         found: dict[bytes, Offer] = {}
         for lead in self.leads(self._peers.authors, research):
             known = self._programs.get(lead.program)
-            if known is None or known.fingerprint in used or not self._may_run(known.source):
+            if known is None or not known.fingerprint or known.fingerprint in used:
+                continue
+            if not self._may_run(known.source):
                 continue
             offer = self._offer(lead, known, flying)
             rival = found.get(offer.fingerprint)

@@ -63,7 +63,7 @@ class Library:
             del self._wanted[program]
         known = False
         for lead in leads:
-            if lead.program in self._ledger.programs():
+            if self._knows(lead.program):
                 known = True
             elif not self._is_refused(lead):
                 known |= await self._rebuild(lead)
@@ -78,11 +78,20 @@ class Library:
         """
         author = self._wanted.get(content_id)
         if author is None or not _is_text_of(content_id, source):
-            return content_id in self._ledger.programs()
-        found = await self._examine(source, (), content_id)
-        self._wanted.pop(content_id, None)
+            return self._knows(content_id)
+        return await self._look_at(content_id, source, author)
+
+    def _knows(self, program: bytes) -> bool:
+        """Whether a text is here and was examined: one that only lies here has no fingerprint."""
+        known = self._ledger.programs().get(program)
+        return known is not None and bool(known.fingerprint)
+
+    async def _look_at(self, program: bytes, source: str, author: bytes) -> bool:
+        """Examine a whole text, and keep it if it passes."""
+        found = await self._examine(source, (), program)
+        self._wanted.pop(program, None)
         if isinstance(found, Refusal):
-            self._hostile.add(content_id)
+            self._hostile.add(program)
             self._refusals[author] += 1
             return False
         await self._ledger.add_program(found.source, found.fingerprint)
@@ -94,6 +103,9 @@ class Library:
 
     async def _rebuild(self, lead: Lead) -> bool:
         """Rebuild a program and what it was made from, as far back as texts are missing."""
+        lying = self._ledger.programs().get(lead.program)
+        if lying is not None:
+            return await self._look_at(lead.program, lying.source, lead.author)
         recipes = self._recipes(lead)
         if not recipes:
             self._want(lead)
@@ -111,10 +123,11 @@ class Library:
 
     def _recipes(self, lead: Lead) -> list[Run]:
         """The author's runs whose edits lead from a known text to the program; empty without."""
-        known, program = self._ledger.programs(), lead.program
+        program = lead.program
         recipes: list[Run] = []
-        while program not in known:
-            recipe = self._peers.recipe(program, lead.author)
+        while not self._knows(program):
+            first = self._peers.first_run(program, lead.author)
+            recipe = self._ledger.record(first).run if first else None
             if recipe is None or recipe.parent is None or not recipe.edits:
                 return []
             recipes.append(recipe)

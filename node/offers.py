@@ -33,7 +33,7 @@ class Lead(Struct, frozen=True, kw_only=True):
         author: whose word it is.
         claim: id of the claim that a run of it replicates.
         estimate: by the author's numbers, against this node's champion; negative is better.
-        note: the hypothesis behind it.
+        note: the hypothesis behind it, as far as it was claimed.
     """
 
     program: bytes
@@ -41,6 +41,13 @@ class Lead(Struct, frozen=True, kw_only=True):
     claim: bytes | None
     estimate: float
     note: str
+
+
+class Seen(Struct, frozen=True, gc=False):
+    """An author's first run of a program: its record id, and whether it finished."""
+
+    id: bytes
+    done: bool
 
 
 class Author:
@@ -75,7 +82,7 @@ class Peers:
         self._me = me
         self._sign = -1 if task.direction == "max" else 1
         self._authors: dict[bytes, Author] = {}
-        self._first: dict[bytes, dict[bytes, Run]] = {}
+        self._first: dict[bytes, dict[bytes, Seen]] = {}
         self._claims: dict[bytes, tuple[bytes, bytes]] = {}
 
     @property
@@ -88,16 +95,18 @@ class Peers:
         if author == self._me:
             return
         if isinstance(payload, Run) and self._is_comparable(payload):
-            self._first.setdefault(payload.program, {}).setdefault(author, payload)
+            seen = Seen(content_id, payload.status == "done")
+            self._first.setdefault(payload.program, {}).setdefault(author, seen)
             self._author(author, payload).fold.add(content_id, payload)
         elif isinstance(payload, Claim):
             self._take_claim(content_id, author, payload)
         elif isinstance(payload, Retract):
             self._withdraw(author, payload.record)
 
-    def recipe(self, program: bytes, author: bytes) -> Run | None:
-        """An author's first run of a program: what it was made from, and by which edits."""
-        return self._first.get(program, {}).get(author)
+    def first_run(self, program: bytes, author: bytes) -> bytes | None:
+        """Record id of an author's first run of a program: it says how the program is made."""
+        seen = self._first.get(program, {}).get(author)
+        return seen.id if seen else None
 
     def origin(self, program: bytes, claim: bytes | None) -> bytes | None:
         """Whose offer a program was: the claim's author, else whose run of it came here first."""
@@ -125,23 +134,19 @@ class Peers:
         if champion != fold.start:
             yield self._lead(author, champion, ahead(champion, 0.0, found.gains, mine))
         for program, (_, claim) in found.claims.items():
-            candidate = fold.candidates.get(program)
-            settled = candidate is not None and candidate.stage in SETTLED
-            screen = self.recipe(program, author)
-            if not settled and screen is not None and screen.status == "done":
+            screen = self._first.get(program, {}).get(author)
+            if screen is not None and screen.done and not is_settled(fold, program):
                 effect = self._sign * claim.effect / MICRO
                 yield self._lead(author, program, ahead(claim.parent, effect, found.gains, mine))
 
     def _lead(self, author: bytes, program: bytes, estimate: float) -> Lead:
-        own_claim = self._authors[author].claims.get(program)
-        run = self._first[program][author]
-        note = own_claim[1].note if own_claim else run.note if run.status == "done" else ""
+        claim_id, claim = self._authors[author].claims.get(program, (None, None))
         return Lead(
             program=program,
             author=author,
-            claim=own_claim[0] if own_claim else None,
+            claim=claim_id,
             estimate=estimate,
-            note=note,
+            note=claim.note if claim else "",
         )
 
     def _is_comparable(self, run: Run) -> bool:
@@ -175,15 +180,24 @@ class Peers:
     def _forget_settled(self, author: bytes) -> None:
         """Drop the claims that their author's own runs have settled."""
         found = self._authors[author]
-        for program in list(found.claims):
-            candidate = found.fold.candidates.get(program)
-            if candidate is not None and candidate.stage in SETTLED:
-                del found.claims[program]
+        for program in [one for one in found.claims if is_settled(found.fold, one)]:
+            del found.claims[program]
 
     def _withdraw(self, author: bytes, record: bytes) -> None:
         by, program = self._claims.get(record, (b"", b""))
         if by == author:
             self._authors[author].claims.pop(program, None)
+
+
+def is_settled(fold: Fold, program: bytes) -> bool:
+    """Whether an author's own runs have a verdict on a program.
+
+    One whose comparison is not known here, because the baselines did not come along, has none.
+    """
+    candidate = fold.candidates.get(program)
+    if candidate is None or candidate.stage not in SETTLED:
+        return False
+    return candidate.stage != "discarded" or candidate.delta is not None
 
 
 def gains(start: bytes, kept: Sequence[Kept]) -> dict[bytes, float]:
