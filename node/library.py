@@ -126,8 +126,7 @@ class Library:
         program = lead.program
         recipes: list[Run] = []
         while not self._knows(program):
-            first = self._peers.first_run(program, lead.author)
-            recipe = self._ledger.record(first).run if first else None
+            recipe = self._recipe(program, lead.author)
             if recipe is None or recipe.parent is None or not recipe.edits:
                 return []
             recipes.append(recipe)
@@ -135,6 +134,14 @@ class Library:
             if len(recipes) > CHAIN_MAX:
                 return []
         return recipes[::-1]
+
+    def _recipe(self, program: bytes, author: bytes) -> Run | None:
+        """An author's first run of a program; None if there is none, or it was cleared away."""
+        first = self._peers.first_run(program, author)
+        try:
+            return self._ledger.record(first).run if first else None
+        except KeyError:
+            return None
 
     def _want(self, lead: Lead) -> None:
         self._wanted[lead.program] = lead.author
