@@ -12,6 +12,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from gossip.identity import friendly_name, peer_id
 from gossip.jobs import job_of
 from node.cli.output import (
     AsJson,
@@ -26,7 +27,14 @@ from node.cli.output import (
 )
 from node.cli.reading import Reading, reading
 from node.experiment import value_of
-from node.export.documents import Document, experiment_document, run_document, run_time
+from node.export.documents import (
+    Document,
+    experiment_document,
+    findings_document,
+    run_document,
+    run_time,
+)
+from node.findings import Findings, Runner, findings
 from node.history import Experiment, History, describe
 from skep.errors import ConfigError
 from skep.records import Run
@@ -91,15 +99,17 @@ def _show_program(home: Reading, program: bytes, json: bool) -> None:
     found, row = _experiment(home, program)
     parent = _parent(home, program)
     text = _unified(home, parent, program) if parent else ""
+    known = _findings(home, program)
     if json:
         shown: Document = {"experiment": None, "program": program.hex(), "runs": []}
         if found and row:
             shown["experiment"] = experiment_document(row, home.ledger)
             shown["runs"] = [_run_json(home, run_id) for run_id in row.runs]
-        emit(shown | {"diff": text})
+        emit(shown | {"diff": text, "found": findings_document(known, home.ledger.me)})
         return
     if found is None or row is None:
-        say(f"program {short(program)} has no finished run under this task and tier")
+        say(f"program {short(program)} has no finished run of this node under this task and tier")
+        _print_findings(home, known)
         return
     facts(
         [
@@ -122,11 +132,46 @@ def _show_program(home: Reading, program: bytes, json: bool) -> None:
         steps = f"  {run.steps} steps" if run.steps else ""
         numbers = f"{run.status:<7}  {value:>9}  seed {run.seed:<10}{steps}"
         say(f"  {short(run_id)}  {numbers}{note}")
+    _print_findings(home, known)
     if text:
         say()
         _print_diff(text)
     first = row.runs[0]
     _show_folder(home.home.runs / job_of(home.ledger.record(first).record.task, home.run(first)))
+
+
+def _findings(home: Reading, program: bytes) -> Findings | None:
+    """What all authors say of a program, under the first task in which anybody ran it."""
+    for task in home.tasks:
+        found = findings(program, task, home.ledger)
+        if found.runners or found.found_by:
+            return found
+    return None
+
+
+def _print_findings(home: Reading, found: Findings | None) -> None:
+    """Who found a program and who ran it; nothing for one that nobody else ever heard of."""
+    me = home.ledger.me
+    if found is None or {found.found_by, *(one.author for one in found.runners)} <= {me, None}:
+        return
+    by = found.found_by
+    claimed = "" if found.claimed is None else f"{found.claimed:+.6f} against its parent"
+    who = "" if by is None else "me" if by == me else _author(by)
+    say()
+    facts([("found by", who), ("claim", f"{claimed}, by its author's word" if claimed else "")])
+    for one in found.runners:
+        name = "me" if one.author == me else friendly_name(one.author)
+        runs = f"{one.runs} run{'' if one.runs == 1 else 's'}"
+        say(f"  {name:<24}  {runs:>7}  {_said(one, mine=one.author == me)}".rstrip())
+
+
+def _said(one: Runner, *, mine: bool) -> str:
+    """A runner's result in words; numbers only where they are no claim."""
+    words = f"{one.standing} by me" if mine and one.standing != "pending" else one.standing
+    if one.effect is None or one.sigmas is None:
+        return words
+    e = f", e = {one.e:.3g}" if one.e is not None else ""
+    return f"{words}: {one.effect:+.6f} ({one.sigmas:+.1f}σ{e})"
 
 
 def _show_run(home: Reading, run_id: bytes, json: bool) -> None:
@@ -138,6 +183,8 @@ def _show_run(home: Reading, run_id: bytes, json: bool) -> None:
     facts(
         [
             ("run", run_id.hex()),
+            ("author", "" if record.author == home.ledger.me else _author(record.author)),
+            ("claim", run.claim.hex() if run.claim else ""),
             ("program", run.program.hex()),
             ("parent", run.parent.hex() if run.parent else ""),
             ("edit", describe(run, home.ledger.program) if run.edits else ""),
@@ -153,6 +200,10 @@ def _show_run(home: Reading, run_id: bytes, json: bool) -> None:
         ]
     )
     _show_folder(home.home.runs / job_of(record.task, run))
+
+
+def _author(author: bytes) -> str:
+    return f"{friendly_name(author)}  ({peer_id(author)})"
 
 
 def _scores(run: Run) -> list[str]:

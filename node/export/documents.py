@@ -11,9 +11,11 @@ from typing import Any
 
 import msgspec
 
+from gossip.identity import friendly_name, peer_id
 from gossip.jobs import job_of
 from gossip.view import LedgerView
 from node.experiment import value_of
+from node.findings import Findings
 from node.history import Experiment, History
 from skep.ports import TaskFacts
 from skep.records import MICRO, Environment, Run
@@ -77,6 +79,8 @@ def run_document(run_id: bytes, task: bytes, run: Run, ledger: LedgerView) -> Do
     """One run with every number behind it."""
     return {
         "id": run_id.hex(),
+        "author": _author(ledger.record(run_id).record.author),
+        "claim": run.claim.hex() if run.claim else None,
         "job": job_of(task, run),
         "program": run.program.hex(),
         "parent": run.parent.hex() if run.parent else None,
@@ -100,6 +104,29 @@ def run_document(run_id: bytes, task: bytes, run: Run, ledger: LedgerView) -> Do
         "scored_by": run.scored_by,
         "environment": _environment(run.environment),
         "time": run_time(run_id, ledger),
+    }
+
+
+def findings_document(found: Findings | None, me: bytes) -> Document | None:
+    """Who found a program and who ran it; `me` is this node's public key."""
+    if found is None:
+        return None
+    return {
+        "by": _author(found.found_by) if found.found_by else None,
+        "claim": found.claim.hex() if found.claim else None,
+        "claimed": found.claimed,
+        "runners": [
+            {
+                "author": _author(one.author),
+                "me": one.author == me,
+                "runs": one.runs,
+                "standing": one.standing,
+                "effect": one.effect,
+                "sigmas": one.sigmas,
+                "e": one.e,
+            }
+            for one in found.runners
+        ],
     }
 
 
@@ -144,6 +171,10 @@ def run_time(run_id: bytes, ledger: LedgerView) -> str:
     """When the author's clock said a run was recorded."""
     seconds = ledger.record(run_id).record.time // 1000
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _author(author: bytes) -> Document:
+    return {"name": friendly_name(author), "peer_id": peer_id(author)}
 
 
 def _environment(environment: Environment) -> Document:

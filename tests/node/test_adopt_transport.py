@@ -194,18 +194,18 @@ async def test_a_node_that_only_verifies_waits_and_wakes_when_something_is_offer
     tmp_path: Path, fast_clock: trio.testing.MockClock
 ) -> None:
     executor = Judging({"LR * 2": GOOD})
-    async with node(tmp_path, executor, proposals=None, role="verify") as home:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(home.researcher.run)
-            await trio.sleep(500)
-            assert {run.program for run in home.runs} == {START}
-            assert [e.text[:17] for e in home.events if isinstance(e, Said)] == [
-                "nothing to verify"
-            ]
-            await home.hears(*better(Stranger(BOB)))
-            await until(lambda: home.researcher.research.champion != START)
-            await trio.sleep(500)
-            await home.researcher.finish()
+    async with (
+        node(tmp_path, executor, proposals=None, role="verify") as home,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(home.researcher.run)
+        await trio.sleep(500)
+        assert {run.program for run in home.runs} == {START}
+        assert [e.text[:17] for e in home.events if isinstance(e, Said)] == ["nothing to verify"]
+        await home.hears(*better(Stranger(BOB)))
+        await until(lambda: home.researcher.research.champion != START)
+        await trio.sleep(500)
+        await home.researcher.finish()
     assert {e.strategy for e in home.events if isinstance(e, Started)} == {"baseline", "adopt"}
 
 
@@ -213,13 +213,15 @@ async def test_a_program_that_has_to_be_fetched_is_tried_once_it_is_there(
     tmp_path: Path, fast_clock: trio.testing.MockClock
 ) -> None:
     executor = Judging({"LR * 2": GOOD})
-    async with node(tmp_path, executor, proposals=1, role="verify") as home:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(home.researcher.run)
-            await home.hears(*finding(Stranger(BOB), BETTER))
-            await until(lambda: bool(home.researcher.wanted_programs()))
-            assert home.researcher.wanted_programs() == (program_id(BETTER),)
-            assert await home.researcher.take_program(program_id(BETTER), BETTER)
+    async with (
+        node(tmp_path, executor, proposals=1, role="verify") as home,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(home.researcher.run)
+        await home.hears(*finding(Stranger(BOB), BETTER))
+        await until(lambda: bool(home.researcher.wanted_programs()))
+        assert home.researcher.wanted_programs() == (program_id(BETTER),)
+        assert await home.researcher.take_program(program_id(BETTER), BETTER)
     assert home.researcher.research.champion == program_id(BETTER)
 
 
@@ -227,11 +229,13 @@ async def test_a_relay_runs_nothing_and_ends_when_told(
     tmp_path: Path, fast_clock: trio.testing.MockClock
 ) -> None:
     executor = Judging({})
-    async with node(tmp_path, executor, *better(Stranger(BOB)), role="relay") as home:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(home.researcher.run)
-            await trio.sleep(500)
-            await home.researcher.finish()
+    async with (
+        node(tmp_path, executor, *better(Stranger(BOB)), role="relay") as home,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(home.researcher.run)
+        await trio.sleep(500)
+        await home.researcher.finish()
     assert not executor.orders
 
 
