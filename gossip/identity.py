@@ -74,6 +74,11 @@ class Identity:
             raise home_error(path, error) from error
         return cls(_seed(path, content))
 
+    @property
+    def seed(self) -> bytes:
+        """The 32 bytes it was made from. For the mesh alone, whose handshakes prove this key."""
+        return bytes(self._key)
+
     def sign(self, body: bytes) -> bytes:
         """Signature (64 bytes) of a record body."""
         return bytes(self._key.sign(SIGNING_PREFIX + body).signature)

@@ -31,7 +31,7 @@ LONGEST_FILE = 450
 LONGEST_FUNCTION = 60
 
 FENCES = {
-    "libp2p": ["gossip/mesh.py", "gossip/identity.py"],
+    "libp2p": ["gossip/mesh/*"],
     "sqlite3": ["gossip/store.py"],
     "sqlite_utils": ["gossip/store.py"],
     "ollama": ["strategies/ollama.py"],

@@ -1,0 +1,62 @@
+"""How much one peer may ask of a node: slots for what runs at once, buckets for what comes in time.
+
+Pure counting; time is an argument. What happens to whoever asks for more is the caller's decision.
+"""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+
+REQUESTS_PER_PEER = 4
+REQUESTS_MAX = 64
+"""Requests that are answered at once, of one peer and of all; further ones are refused."""
+
+
+class Slots:
+    """Things that run at once, limited for each owner and in all."""
+
+    def __init__(self, each: int, together: int) -> None:
+        self._each = each
+        self._free = together
+        self._taken: dict[Hashable, int] = {}
+
+    def take(self, owner: Hashable) -> bool:
+        """Whether there was a slot, which is now taken."""
+        taken = self._taken.get(owner, 0)
+        if taken >= self._each or not self._free:
+            return False
+        self._free -= 1
+        self._taken[owner] = taken + 1
+        return True
+
+    def give_back(self, owner: Hashable) -> None:
+        """Free a slot that this owner took."""
+        self._free += 1
+        self._taken[owner] -= 1
+        if not self._taken[owner]:
+            del self._taken[owner]
+
+
+class Buckets:
+    """Token buckets, one for each of the owners heard of last.
+
+    Args:
+        rate: tokens a second that flow into a bucket.
+        burst: tokens that fit into one, and are in a new one.
+        owners: buckets that are kept; the one used longest ago makes room.
+    """
+
+    def __init__(self, rate: float, burst: float, owners: int) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._owners = owners
+        self._levels: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+
+    def take(self, owner: Hashable, now: float) -> bool:
+        """Whether there was a token, which is now spent. `now` is in seconds of any clock."""
+        level, then = self._levels.pop(owner, (self._burst, now))
+        level = min(self._burst, level + self._rate * (now - then))
+        allowed = level >= 1
+        self._levels[owner] = (level - allowed, now)
+        if len(self._levels) > self._owners:
+            self._levels.popitem(last=False)
+        return allowed
