@@ -149,6 +149,8 @@ class Swarm:
         self._announced = 0
         self._instance = secrets.token_bytes(8)
         self.transport: Transport | None = None
+        self.opened = trio.Event()
+        """Set once the transport is open."""
         self.core = self._new_core()
 
     def _new_core(self) -> Core:
@@ -199,6 +201,7 @@ class Swarm:
         }
         async with open_transport(handlers, self._validator) as transport:
             self.transport = transport
+            self.opened.set()
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._pump, transport)

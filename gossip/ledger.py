@@ -101,6 +101,8 @@ class Ledger(LedgerView):
         self._waiting: list[_Change] = []
         self._arriving: list[_Delivery] = []
         self._turn = trio.Lock()
+        self.told: Callable[[SignedRecord], object] = lambda _: None
+        """Called with every record this node has said, once it is on the medium."""
         self._door = trio.Lock()
 
     @classmethod
@@ -383,5 +385,6 @@ class Ledger(LedgerView):
             if change.signed is not None and change.error is None:
                 record = change.signed.record
                 self._hold(change.signed)
+                self.told(change.signed)
                 if isinstance(record.payload, Run):
                     self._jobs.pop(job_of(record.task, record.payload), None)

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from gossip.identity import friendly_name
 from gossip.jobs import Job
-from gossip.store import Program
+from gossip.statements import Program
 from node.offers import Lead, Peers
 from node.plan import Swarm
 from skep.evidence import Research

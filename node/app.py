@@ -16,9 +16,10 @@ from typing import Any
 import trio
 from msgspec import Struct
 
+from gossip.driver import Doing
 from gossip.identity import Identity
 from gossip.ledger import Ledger
-from gossip.swarms import SOLO_SWARM
+from gossip.swarms import PUBLIC_SWARM, SOLO_SWARM
 from node.config import Settings
 from node.control import Answers, serve
 from node.experiment import Bench
@@ -29,9 +30,10 @@ from node.loop import Researcher
 from node.machine import settle
 from node.provenance import Provenance
 from node.status import Status
+from node.swarm import SOFTWARE, Membership, public_place
 from skep.events import Best, Event, Finished, Judged, Paused, Said
 from skep.ports import BETTER
-from skep.records import Environment
+from skep.records import Environment, Role
 from skep.tier import tier
 from strategies.adopt import Adopt
 from strategies.tune import Tune
@@ -50,9 +52,6 @@ STOP_GRACE_S = 2.5
 EXIT_INTERRUPTED = 130
 SHOW_CURSOR = b"\x1b[?25h\n"
 """The live view hides it, and ending hard leaves no time to take that back."""
-
-
-NO_MESH = " (there is no mesh in this version yet)"
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -121,8 +120,9 @@ async def open_node(
         if refused := policy.refusal(own):
             raise refused
         jobs = settings.jobs or await default_slots(task, settings.device)
+        swarm = SOLO_SWARM if settings.solo else PUBLIC_SWARM
         async with (
-            Ledger.open(home.root, identity, swarm=SOLO_SWARM, clock=_now_ms) as ledger,
+            Ledger.open(home.root, identity, swarm=swarm, clock=now_ms) as ledger,
             LocalExecutor.open(
                 task,
                 home.root,
@@ -166,7 +166,7 @@ async def run(
     summary = None
     async with trio.open_nursery() as nursery:
         stages = [trio.CancelScope()]
-        await nursery.start(_watch_signals, stages)
+        await nursery.start(watch_signals, stages)
         with stages[0]:
             async with open_node(settings, consent, lambda line: show(Said(line))) as node:
                 session = _Session(node, settings, show)
@@ -187,6 +187,7 @@ class _Session:
         self._settings = settings
         self._show = show
         facts = node.task.facts
+        role: Role = "verify" if settings.verify_only else "full"
         self._researcher = Researcher(
             ledger=node.ledger,
             bench=Bench(facts, node.executor, node.home.runs, node.environment),
@@ -194,9 +195,10 @@ class _Session:
             author=node.identity.public,
             proposals=settings.experiments,
             emit=self._emit,
-            role="verify" if settings.verify_only else "full",
+            role=role,
             examine=node.examiner.examine,
         )
+        self._membership = None if settings.solo else self._join(role)
         self._status = Status(
             task=facts.name,
             metric=facts.metric,
@@ -205,6 +207,19 @@ class _Session:
             sandbox=_sandbox(node),
         )
         self._judged = self._kept = self._runs = 0
+
+    def _join(self, role: Role) -> Membership:
+        node = self._node
+        here = tier(node.environment)
+        return Membership(
+            home=node.home.root,
+            place=public_place(self._settings),
+            identity=node.identity,
+            ledger=node.ledger,
+            research=self._researcher,
+            doing=lambda: Doing(role, here, node.task.facts.id, SOFTWARE, self._status.running),
+            emit=self._emit,
+        )
 
     async def run(self) -> None:
         """Research and answer questions until the work is done or the time is over."""
@@ -215,6 +230,8 @@ class _Session:
         limit = self._settings.minutes
         async with trio.open_nursery() as nursery:
             await nursery.start(serve, self._node.home.root, self._answers())
+            if self._membership is not None:
+                nursery.start_soon(self._membership.run)
             with trio.move_on_after(limit * 60 if limit else float("inf")):
                 await self._researcher.run()
             nursery.cancel_scope.cancel()
@@ -251,7 +268,11 @@ class _Session:
             "pause": self._pause,
             "resume": self._resume,
             "finish": self._finish,
+            "swarm": self._swarm,
         }
+
+    async def _swarm(self) -> dict[str, Any]:
+        return self._membership.answer() if self._membership else {"swarm": None}
 
     async def _report(self) -> dict[str, Any]:
         return self._status.answer()
@@ -285,8 +306,18 @@ class _Session:
             f" tier {tier(machine)}",
             f"sandbox  {_sandbox(node)}",
             f"home     {node.home.root}",
-            "peers    none: this node researches alone" + ("" if self._settings.solo else NO_MESH),
+            "peers    none: this node researches alone" if self._settings.solo else self._meeting(),
         ]
+
+    def _meeting(self) -> str:
+        """Whom the node looks for, in one line."""
+        known = len(public_place(self._settings).bootstrap)
+        if known:
+            return f"peers    looking for company at {known} address{'es' if known > 1 else ''}"
+        return (
+            "peers    no public peers are known yet (bootstrap_peers.txt is empty); this node"
+            " listens, and researches meanwhile. --bootstrap ADDRESS joins others"
+        )
 
 
 def _sandbox(node: Node) -> str:
@@ -297,7 +328,7 @@ def _sandbox(node: Node) -> str:
     return node.guarantees.backend + (f" ({'; '.join(notes)})" if notes else "")
 
 
-async def _watch_signals(
+async def watch_signals(
     stages: list[trio.CancelScope],
     task_status: Any = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -313,5 +344,6 @@ async def _watch_signals(
     os._exit(EXIT_INTERRUPTED)
 
 
-def _now_ms() -> int:
+def now_ms() -> int:
+    """Milliseconds since the epoch."""
     return time.time_ns() // 1_000_000

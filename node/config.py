@@ -32,6 +32,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         home: folder of everything durable; never a key of the file.
         task: name of a task pack, or the path of a folder with one.
         solo: research alone: open no socket, meet no peers.
+        bootstrap: addresses to meet others at, or files of them; None takes those that come with
+            Skep.
+        listen: where to listen for peers, as `/ip4/HOST/tcp/PORT`; port 0 takes any. Empty only
+            reaches out.
+        announce: addresses to tell others, where they differ from those of this machine.
+        no_train: run nothing: keep the records of the swarm and pass them on.
         verify_only: try nothing of its own, only what peers found.
         experiments: stop after this many judged proposals; None goes on for ever.
         minutes: stop after this much wall-clock time; None goes on for ever.
@@ -45,6 +51,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     home: Path
     task: str = "stories"
     solo: bool = False
+    bootstrap: tuple[str, ...] | None = None
+    listen: tuple[str, ...] = ("/ip4/0.0.0.0/tcp/0",)
+    announce: tuple[str, ...] = ()
+    no_train: bool = False
     verify_only: bool = False
     experiments: Annotated[int, Meta(ge=1)] | None = None
     minutes: Annotated[float, Meta(gt=0, le=YEAR_MINUTES)] | None = None

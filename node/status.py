@@ -88,6 +88,11 @@ class Status:
             case Paused():
                 self._paused = event.paused
 
+    @property
+    def running(self) -> tuple[bytes, ...]:
+        """Programs in training now."""
+        return tuple(bytes.fromhex(slot.program) for slot in self._slots if slot.program)
+
     def finishing(self) -> None:
         """The node was told to end after what is in flight."""
         self._finishing = True

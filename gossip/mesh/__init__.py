@@ -66,6 +66,11 @@ def anybody(_: bytes) -> bool:
     return True
 
 
+def anything(_: bytes) -> bool:
+    """Passes every message on."""
+    return True
+
+
 @asynccontextmanager
 async def open_mesh(
     *,
@@ -77,6 +82,7 @@ async def open_mesh(
     degrees: Degrees = LEAF,
     gate: Callable[[bytes], bool] = anybody,
     psk: bytes | None = None,
+    worth: Callable[[bytes], bool] = anything,
 ) -> AsyncIterator[Transport]:
     """A transport over TCP, Noise, Yamux and GossipSub, until the block is left.
 
@@ -94,6 +100,8 @@ async def open_mesh(
         degrees: `BOOTSTRAP` for a node that many others know and connect to.
         gate: whether a peer (32-byte public key) may be connected, asked before anything but the
             handshake was said.
+        worth: whether a message of the topic may be passed on; what is not is reported as heard all
+            the same. It is called for each, and must be quick and never raise.
         psk: 32-byte key that all nodes of a lab have; others cannot even begin a handshake.
 
     Raises:
@@ -112,6 +120,7 @@ async def open_mesh(
         degrees=degrees,
         gate=gate,
         psk=psk,
+        worth=worth,
     )
     await mesh.listen(listen)
     async with _running(mesh):

@@ -72,8 +72,8 @@ class Watch:
         """The last connection has gone."""
         raise NotImplementedError
 
-    def heard(self, peer: bytes, data: bytes) -> None:
-        """A new message of the topic."""
+    def heard(self, peer: bytes, data: bytes) -> bool:
+        """A new message of the topic; whether to pass it on."""
         raise NotImplementedError
 
     def misbehaved(self, peer: bytes, what: str) -> None:
@@ -355,8 +355,8 @@ class Host:
 
         return served
 
-    def _heard(self, peer: ID, data: bytes) -> None:
-        self._watch.heard(_key(peer), data)
+    def _heard(self, peer: ID, data: bytes) -> bool:
+        return self._watch.heard(_key(peer), data)
 
     def _misbehaved(self, peer: ID, what: str) -> None:
         self._watch.misbehaved(_key(peer), what)

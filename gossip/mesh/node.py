@@ -79,8 +79,10 @@ class Mesh(Watch):
         degrees: Degrees,
         gate: Callable[[bytes], bool],
         psk: bytes | None,
+        worth: Callable[[bytes], bool],
     ) -> None:
         self.me = public
+        self._worth = worth
         self._inbox = Inbox()
         self.events = self._inbox.events
         self.failures = Failures()
@@ -276,9 +278,10 @@ class Mesh(Watch):
         if self._host:
             self._host.forget(peer)
 
-    def heard(self, peer: bytes, data: bytes) -> None:
-        """A new message of the topic."""
+    def heard(self, peer: bytes, data: bytes) -> bool:
+        """A new message of the topic; whether to pass it on."""
         self._inbox.put(Heard(peer, data))
+        return self._worth(data)
 
     def misbehaved(self, peer: bytes, what: str) -> None:
         """A peer broke a rule; after too many it is shown the door."""

@@ -105,7 +105,8 @@ class Topic(Pubsub):
     """The one topic of a node.
 
     Args:
-        heard: called with (forwarder, data) for every new message of somebody else.
+        heard: called with (forwarder, data) for every new message of somebody else; it says
+            whether the message is passed on.
         misbehaved: called with (peer, what) when a peer sends what no honest one does.
     """
 
@@ -115,7 +116,7 @@ class Topic(Pubsub):
         router: Router,
         name: str,
         failures: Failures,
-        heard: Callable[[ID, bytes], None],
+        heard: Callable[[ID, bytes], bool],
         misbehaved: Callable[[ID, str], None],
     ) -> None:
         super().__init__(
@@ -251,8 +252,8 @@ class Topic(Pubsub):
             self._misbehaved(forwarder, "a message with a wrong signature")
             return
         self._mark_msg_seen(message)
-        if self._authors.take(author, trio.current_time()):
-            self._heard(forwarder, message.data)
+        allowed = self._authors.take(author, trio.current_time())
+        if allowed and self._heard(forwarder, message.data):
             await self._router.publish(forwarder, message)
 
     def _fault(self, message: rpc_pb2.Message) -> str:

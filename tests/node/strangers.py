@@ -3,7 +3,7 @@
 from gossip.feeds import Link
 from gossip.identity import Identity
 from gossip.ledger import Ledger
-from gossip.store import keep_record
+from gossip.statements import keep_record
 from gossip.wire import decode, encode
 from skep.records import NO_PREVIOUS, Claim, Payload, Record, Run, SignedRecord
 from tests.gossip.scenes import SWARM

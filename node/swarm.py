@@ -1,0 +1,340 @@
+"""The node's part in a swarm: opens mesh and driver, and stands between them and the research.
+
+Which swarm that is, and where to meet others, is decided here from the settings. Protocol and
+transport are `gossip`'s; what becomes of what is heard is `node.hearing`'s.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+import trio
+from msgspec import Struct
+from msgspec.structs import replace
+
+import skep
+from gossip.addresses import parse_address
+from gossip.driver import Doing, Swarm
+from gossip.identity import Identity, friendly_name, peer_id
+from gossip.ledger import Ledger
+from gossip.mesh import BOOTSTRAP, LEAF, Degrees, open_mesh
+from gossip.messages import Presence
+from gossip.params import MEETING_PLACE, NODE, Params
+from gossip.swarms import PUBLIC_SWARM
+from gossip.transport import Handler, Service, Transport
+from gossip.validate import Validator
+from node.config import Settings
+from skep.errors import ConfigError, SkepError
+from skep.events import Event, Said
+from skep.records import SignedRecord
+
+SOFTWARE = f"skep {skep.__version__}"
+TOPIC = "/skep/1/{swarm}"
+SHIPPED = "bootstrap_peers.txt"
+ALONE_S = 10.0
+"""After so long without a peer the node says that it is alone."""
+
+LOOK_S = 1.0
+BACK_OFF_S = 5.0
+BACK_OFF_MAX_S = 300.0
+
+
+class Place(Struct, frozen=True, kw_only=True):
+    """Where a node meets others.
+
+    Attributes:
+        swarm: id of the swarm.
+        name: what people call it.
+        bootstrap: addresses to meet others at.
+        listen, announce: as for `gossip.mesh.open_mesh`.
+        params, degrees: how wide the node is.
+        gate: which peers it may talk to.
+        psk: key of a lab.
+    """
+
+    swarm: bytes
+    name: str
+    bootstrap: tuple[str, ...] = ()
+    listen: tuple[str, ...] = ()
+    announce: tuple[str, ...] = ()
+    params: Params = NODE
+    degrees: Degrees = LEAF
+    gate: Callable[[bytes], bool] | None = None
+    psk: bytes | None = None
+
+    def wide(self) -> "Place":
+        """The same for a node that many others meet at."""
+        return replace(self, params=MEETING_PLACE, degrees=BOOTSTRAP)
+
+
+def public_place(settings: Settings) -> Place:
+    """The public swarm, as the settings want to take part in it.
+
+    Raises:
+        ConfigError: an address makes no sense, or a file of them cannot be read.
+    """
+    return Place(
+        swarm=PUBLIC_SWARM,
+        name="the public swarm",
+        bootstrap=bootstrap_addresses(settings.bootstrap or ()),
+        listen=settings.listen,
+        announce=settings.announce,
+    )
+
+
+class Research(Protocol):
+    """What the swarm tells the research and asks of it; `node.loop.Researcher` is one."""
+
+    def heard(self, records: Iterable[SignedRecord]) -> None:
+        """Records of others are in the ledger."""
+        ...
+
+    async def take_program(self, content_id: bytes, source: str) -> bool:
+        """A text that was wanted; whether it is known now."""
+        ...
+
+    def wanted_programs(self) -> tuple[bytes, ...]:
+        """Texts that are wanted."""
+        ...
+
+
+class NoResearch:
+    """For a node that only passes on and keeps."""
+
+    def heard(self, records: Iterable[SignedRecord]) -> None:
+        """They are kept already."""
+
+    async def take_program(self, content_id: bytes, source: str) -> bool:
+        """Nothing is wanted."""
+        return False
+
+    def wanted_programs(self) -> tuple[bytes, ...]:
+        """None."""
+        return ()
+
+
+class Membership:
+    """A node in its swarm, as long as `run` runs.
+
+    Args:
+        home: folder of the node.
+        place: where to meet others.
+        identity: who this node is.
+        ledger: open, of the place's swarm.
+        research: told what comes.
+        doing: asked for what to announce.
+        emit: called with what the person watching should know.
+    """
+
+    def __init__(
+        self,
+        *,
+        home: Path,
+        place: Place,
+        identity: Identity,
+        ledger: Ledger,
+        research: Research,
+        doing: Callable[[], Doing],
+        emit: Callable[[Event], None],
+    ) -> None:
+        self._place = place
+        self._identity = identity
+        self._research = research
+        self._emit = emit
+        self._texts, self._arriving = trio.open_memory_channel[tuple[bytes, bytes]](64)
+        self.swarm = Swarm(
+            ledger=ledger,
+            home=home,
+            swarm=place.swarm,
+            identity=identity,
+            params=place.params,
+            bootstrap=place.bootstrap,
+            doing=doing,
+            listener=self,
+        )
+        ledger.told = self.swarm.said
+
+    # What the driver tells
+
+    def heard(self, records: Iterable[SignedRecord]) -> None:
+        """Records are in the ledger now."""
+        self._research.heard(records)
+
+    def arrived(self, texts: Mapping[bytes, bytes]) -> None:
+        """Texts of programs; those that find no room are asked for again."""
+        for content_id, text in texts.items():
+            with contextlib.suppress(trio.WouldBlock):
+                self._texts.send_nowait((content_id, text))
+
+    def notice(self, text: str) -> None:
+        """Something the person watching should know."""
+        self._emit(Said(text, alarm=True))
+
+    # Running
+
+    async def run(self) -> None:
+        """Take part, for ever; whatever fails is tried again, and the research goes on.
+
+        Raises:
+            ConfigError: an address to listen on cannot be used.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._look_after_texts)
+            nursery.start_soon(self._tell_company)
+            pause = BACK_OFF_S
+            while True:
+                try:
+                    await self.swarm.run(self._open)
+                except ConfigError:
+                    raise
+                except SkepError as error:
+                    self._emit(Said(f"no mesh: {error}", alarm=True))
+                await trio.sleep(pause)
+                pause = min(2 * pause, BACK_OFF_MAX_S)
+
+    def _open(
+        self, handlers: Mapping[Service, Handler], validator: Validator
+    ) -> AbstractAsyncContextManager[Transport]:
+        place = self._place
+        optional: dict[str, Any] = {"gate": place.gate} if place.gate else {}
+        return open_mesh(
+            seed=self._identity.seed,
+            topic=TOPIC.format(swarm=place.swarm.hex()),
+            handlers=handlers,
+            listen=place.listen,
+            announce=place.announce,
+            degrees=place.degrees,
+            psk=place.psk,
+            worth=lambda data: validator.message(data).answer == "accept",
+            **optional,
+        )
+
+    async def _look_after_texts(self) -> None:
+        """Ask for what is wanted, and hand over what has come."""
+        asked: tuple[bytes, ...] = ()
+        while True:
+            wanted = self._research.wanted_programs()
+            if wanted != asked:
+                asked = wanted
+                self.swarm.missing(wanted)
+            with trio.move_on_after(LOOK_S):
+                await self._take(*await self._arriving.receive())
+
+    async def _take(self, content_id: bytes, text: bytes) -> None:
+        try:
+            await self._research.take_program(content_id, text.decode())
+        except (SkepError, ValueError) as error:
+            self._emit(Said(f"a program of a peer cannot be taken: {error}"))
+
+    async def _tell_company(self) -> None:
+        """Say when the first peer is met, and when this node is alone."""
+        alone: bool | None = None
+        since = trio.current_time()
+        while True:
+            await trio.sleep(LOOK_S)
+            peers = self.swarm.core.peers
+            if peers and alone is not False:
+                alone = False
+                names = ", ".join(friendly_name(peer) for peer in list(peers)[:3])
+                self._emit(Said(f"peers    {len(peers)} met in {self._place.name}: {names}"))
+            elif not peers and alone is not True and trio.current_time() - since > ALONE_S:
+                alone = True
+                self._emit(
+                    Said("peers    none reachable: this node goes on alone, and keeps trying")
+                )
+            if peers:
+                since = trio.current_time()
+
+    # Being looked at
+
+    def answer(self) -> dict[str, Any]:
+        """Swarm and peers as plain JSON values."""
+        core = self.swarm.core
+        now = trio.current_time()
+        present = core.present(now)
+        transport = self.swarm.transport
+        return {
+            "swarm": self._place.name,
+            "swarm_id": self._place.swarm.hex(),
+            "peer_id": self._identity.peer_id,
+            "addresses": list(transport.addresses) if transport else [],
+            "records": len(core.replica),
+            "feeds": core.replica.size,
+            "behind": core.sync.behind,
+            "peers": [
+                {
+                    "peer_id": peer_id(peer),
+                    "name": friendly_name(peer),
+                    "address": known.address,
+                    "inbound": known.inbound,
+                    "connected_s": round(now - known.since),
+                    **_presence(present.get(peer)),
+                }
+                for peer, known in core.peers.items()
+            ],
+            "present": [
+                {"peer_id": peer_id(author), "name": friendly_name(author), **_presence(one)}
+                for author, one in present.items()
+            ],
+        }
+
+
+def _presence(presence: Presence | None) -> dict[str, Any]:
+    if presence is None:
+        return {"role": None, "tier": None, "task": None, "records": None, "running": None}
+    return {
+        "role": presence.role,
+        "tier": presence.tier,
+        "task": presence.task.hex(),
+        "records": presence.records,
+        "running": len(presence.running),
+    }
+
+
+def bootstrap_addresses(given: Sequence[str]) -> tuple[str, ...]:
+    """Addresses to meet others at: those given, else those of the file that comes with Skep.
+
+    Args:
+        given: addresses, or paths of files with one on each line.
+
+    Raises:
+        ConfigError: one is no address, or a file cannot be read.
+    """
+    found: list[str] = []
+    for one in given or (str(shipped()),):
+        if one.startswith("/") and "/p2p/" in one:
+            parse_address(one)
+            found.append(one)
+        else:
+            found += read_addresses(Path(one))
+    return tuple(dict.fromkeys(found))
+
+
+def read_addresses(path: Path) -> list[str]:
+    """Addresses of a file: one a line; empty lines and what follows a # are skipped.
+
+    Raises:
+        ConfigError: it cannot be read, or a line is no address.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}", "Check --bootstrap.") from error
+    found = []
+    for number, line in enumerate(lines, 1):
+        address = line.partition("#")[0].strip()
+        if address:
+            try:
+                parse_address(address)
+            except ConfigError as error:
+                raise ConfigError(f"{path}, line {number}: {error.what}", error.advice) from None
+            found.append(address)
+    return found
+
+
+def shipped() -> Path:
+    """The file of public peers that comes with Skep."""
+    beside = Path(skep.__file__).parent.parent / SHIPPED
+    return beside if beside.exists() else Path(__file__).with_name(SHIPPED)
