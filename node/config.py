@@ -90,7 +90,7 @@ def load(home: Path, flags: Mapping[str, Any] | None = None) -> Settings:
     _refuse_consent()
     given = {key: value for key, value in (flags or {}).items() if value is not None}
     for key, value in given.items():
-        _convert(home, {key: value}, f"--{key} {value}")
+        _convert(home, {key: value}, f"--{key.replace('_', '-')} {value}")
     return _convert(home, _from_file(home) | given, str(home / CONFIG_NAME))
 
 

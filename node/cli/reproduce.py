@@ -191,9 +191,14 @@ async def _train_again(settings: Settings, given: Consent, recorded: Recorded) -
 
 def _code(node: "Node", recorded: Recorded) -> Code:
     """Whose text it is, by the own runs; what never ran here is a stranger's."""
-    texts = {one: program.source for one, program in node.ledger.programs().items()}
+    programs = node.ledger.programs()
+
+    def text(program: bytes) -> str | None:
+        known = programs.get(program)
+        return known.source if known else None
+
     runs = (run for _, run in node.ledger.runs(recorded.task))
-    return Provenance(node.task.facts, texts.get, runs).code_of(recorded.source)
+    return Provenance(node.task.facts, text, runs).code_of(recorded.source)
 
 
 async def _score(node: "Node", source: str, code: Code, outcome: Outcome) -> float | None:

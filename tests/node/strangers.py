@@ -3,7 +3,6 @@
 from gossip.feeds import Link
 from gossip.identity import Identity
 from gossip.ledger import Ledger
-from gossip.statements import keep_record
 from gossip.wire import decode, encode
 from skep.records import NO_PREVIOUS, Claim, Payload, Record, Run, SignedRecord
 from tests.gossip.scenes import SWARM
@@ -41,9 +40,7 @@ class Stranger:
 
 async def deliver(ledger: Ledger, *records: SignedRecord) -> None:
     """Put records of others into a ledger, as a mesh would."""
-    for signed in records:
-        ledger._store.commit(keep_record(signed, own=False))
-        ledger._hold(signed)
+    await ledger.admit(records)
 
 
 async def claims(ledger: Ledger, author: Stranger, screen: Run) -> bytes:
