@@ -158,11 +158,8 @@ def _load() -> ModuleType:
             f"libp2p {found} is installed, and this version needs {LIBP2P_VERSION}",
             f"pip install libp2p=={LIBP2P_VERSION}",
         )
-    # It logs with functions that give the root logger a handler if it has none, and about
-    # everything that strangers do.
-    if not logging.getLogger().handlers:
-        logging.getLogger().addHandler(logging.NullHandler())
     node = importlib.import_module("gossip.mesh.node")
-    logging.getLogger("libp2p").setLevel(logging.CRITICAL)
+    # It has much to say about everything that strangers do.
+    logging.getLogger("libp2p").addHandler(logging.NullHandler())
     importlib.import_module("gossip.mesh.host").install()
     return node

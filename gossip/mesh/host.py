@@ -6,6 +6,7 @@ dialling of its own accord, no address book, no identify of others. One `Host` l
 in the library fails; `gossip.mesh.node` then makes another.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.config import ConnectionConfig
+from libp2p.network.connection import swarm_connection
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.network.exceptions import SwarmException
@@ -380,6 +382,9 @@ def install() -> None:
     """Replace what can be replaced only in the library's modules; once is enough."""
     muxer.install()
     topic.install()
+    # It calls logging.debug(), which gives the root logger a handler if it has none.
+    library: Any = swarm_connection
+    library.logging = logging.getLogger(swarm_connection.__name__)
 
 
 def _key(peer: ID) -> bytes:

@@ -86,6 +86,9 @@ class Mesh(Watch):
         self._inbox = Inbox()
         self.events = self._inbox.events
         self.failures = Failures()
+        self.beats = 0
+        self.restarts = 0
+        """How often the library has failed as a whole."""
         self._seed, self._psk = seed, psk
         self._topic, self._degrees = topic, degrees
         self._handlers = handlers
@@ -144,6 +147,7 @@ class Mesh(Watch):
                 began = trio.current_time()
                 with self.failures.contained("host"):
                     await self._live(started)
+                self.restarts += 1
                 lived = trio.current_time() - began
                 log.warning("the mesh starts anew after %.0f s (%s)", lived, self.failures.last)
                 pause = RESTART_FIRST_S if lived > STEADY_S else min(2 * pause, RESTART_MAX_S)
@@ -192,20 +196,19 @@ class Mesh(Watch):
 
     async def _pulse(self, host: Host) -> None:
         offset = time.time() - trio.current_time()
-        beat = 0
         while True:
             await trio.sleep(PULSE_S)
-            beat += 1
             before, offset = offset, time.time() - trio.current_time()
             with self.failures.contained("pulse"):
                 if abs(offset - before) > CLOCK_JUMP_S:
                     host.cut_all()
                 self._end_deaf(host)
-                if beat % int(ADDRESSES_S / PULSE_S) == 0:
+                if self.beats % int(ADDRESSES_S / PULSE_S) == 0:
                     self._update_addresses()
                     host.router.forget_old_back_offs()
                     now = trio.current_time()
                     self._refused = {k: until for k, until in self._refused.items() if until > now}
+            self.beats += 1
 
     def _end_deaf(self, host: Host) -> None:
         now = trio.current_time()
