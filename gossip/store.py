@@ -141,6 +141,26 @@ class Reader:
             last = rows[-1][:4]
             yield from (Position(*row[:5]) for row in rows if row[5] == swarm)
 
+    def feeds(self) -> Iterator[SignedRecord]:
+        """All records of all swarms, in order of author, session, seq and id."""
+        last: tuple[Any, ...] = (b"", b"", -1, b"")
+        while rows := self._rows(
+            "SELECT id, body, signature, author, session, seq FROM records "
+            "WHERE (author, session, seq, id) > (?, ?, ?, ?) "
+            "ORDER BY author, session, seq, id LIMIT ?",
+            (*last, PAGE_ROWS),
+        ):
+            last = (*rows[-1][3:], rows[-1][0])
+            yield from (self._signed(row[:3]) for row in rows)
+
+    def ids_at(self, author: bytes, session: bytes, seq: int) -> list[bytes]:
+        """Ids of the records of one place."""
+        rows = self._rows(
+            "SELECT id FROM records WHERE author = ? AND session = ? AND seq = ? ORDER BY id",
+            (author, session, seq),
+        )
+        return [row[0] for row in rows]
+
     def chain(
         self, author: bytes, session: bytes, start: int, stop: int, limit_bytes: int
     ) -> list[bytes]:

@@ -81,6 +81,10 @@ class LedgerView:
         """Places of all records of a swarm, in order of author, session, seq and id."""
         return self._reader.positions(swarm)
 
+    def feeds(self) -> Iterator[SignedRecord]:
+        """All records of all swarms, in order of author, session, seq and id."""
+        return self._reader.feeds()
+
     def chain(
         self, author: bytes, session: bytes, start: int, stop: int, limit_bytes: int
     ) -> list[bytes]:

@@ -46,6 +46,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         jobs: experiments at once; None takes what the machine offers.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         program: file to start the search from in place of the task's seed program.
+        archive_gb: gigabytes (10^9 bytes) of records of others that this home keeps.
     """
 
     home: Path
@@ -62,6 +63,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     jobs: Annotated[int, Meta(ge=1, le=256)] | None = None
     device: Annotated[str, Meta(pattern=DEVICE)] = "auto"
     program: Path | None = None
+    archive_gb: Annotated[float, Meta(ge=0.01, le=100_000)] = 4
 
 
 KEYS = tuple(name for name in Settings.__struct_fields__ if name != "home")

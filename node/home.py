@@ -9,6 +9,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 from msgspec import Struct
@@ -135,23 +136,34 @@ def free_bytes(folder: Path) -> int:
     return disk.f_bavail * disk.f_frsize
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Replace a file so that readers, and a power cut, leave the old text or the new one.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Replace a file so that readers, and a power cut, leave the old content or the new one.
+
+    What is written takes its place at the end; an error leaves the old one.
 
     Raises:
         HomeError: it cannot be written.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with part.open("wb") as file:
+            yield file
             file.flush()
             sync(file.fileno())
         part.replace(path)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-        raise home_error(path, error) from error
+        if isinstance(error, OSError):
+            raise home_error(path, error) from error
+        raise
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace a file by a text; see `replacing`."""
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 def remember_task(home: Home, facts: TaskFacts) -> None:

@@ -60,7 +60,8 @@ def make_app() -> App:
     add("show", "show:show", RESULTS, "One experiment or run with every number behind it.")
     add("diff", "show:diff", RESULTS, "A program against its parent, or against another.")
     add("plot", "results:plot", RESULTS, "Draw the search on the terminal or as an SVG file.")
-    add("export", "results:export", RESULTS, "Write results.tsv, CSV or JSON.")
+    add("export", "results:export", RESULTS, "Write results.tsv, CSV, JSON or an archive.")
+    add("import", "archive:import_", RESULTS, "Take in an archive of another home.")
     add("reproduce", "reproduce:reproduce", RESULTS, "Train a run again and compare bit by bit.")
     add("doctor", "doctor:doctor", SETUP, "Check this machine and the home.")
 

@@ -32,6 +32,7 @@ async def join(
     jobs: int | None = None,
     device: str | None = None,
     program: Path | None = None,
+    archive_gb: float | None = None,
     unsandboxed_own_code: OwnFlag = False,
     run_strangers_code_without_a_sandbox: StrangersFlag = None,
 ) -> int:
@@ -54,6 +55,7 @@ async def join(
         jobs: experiments at once; by default what the machine offers.
         device: auto, cpu, cuda, cuda:N or mps.
         program: start from this file in place of the task's train.py.
+        archive_gb: gigabytes of records of others to keep.
         unsandboxed_own_code: where there is no sandbox, run programs that were edited here all the
             same: they can do whatever you can.
         run_strangers_code_without_a_sandbox: where there is no sandbox, run programs of people you
@@ -73,6 +75,7 @@ async def join(
         "jobs": jobs,
         "device": device,
         "program": program,
+        "archive_gb": archive_gb,
     }
     settings = load(home_folder(), flags)
     given = consent(unsandboxed_own_code, run_strangers_code_without_a_sandbox)

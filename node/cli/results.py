@@ -21,7 +21,8 @@ from node.history import Experiment, History
 from node.home import write_atomic
 from skep.errors import ConfigError
 
-ExportFormat = Literal["results.tsv", "csv", "json"]
+TextFormat = Literal["results.tsv", "csv", "json"]
+ExportFormat = TextFormat | Literal["archive"]
 
 
 def runs(*, task: TaskName = None, json: AsJson = False) -> None:
@@ -107,15 +108,31 @@ def export(
     /,
     *,
     task: TaskName = None,
+    solo: Annotated[bool, Parameter(negative="")] = False,
+    json: AsJson = False,
 ) -> None:
-    """Write the results for other tools.
+    """Write the results for other tools, or everything for another home.
 
     Args:
-        form: `results.tsv` (as karpathy/autoresearch writes it), `csv` (one row per experiment)
-            or `json` (everything: experiments, runs and programs).
-        file: where to; by default standard output.
-        task: name or id of the task; by default the one joined last.
+        form: `results.tsv` (as karpathy/autoresearch writes it), `csv` (one row per experiment),
+            `json` (experiments, runs and programs of a task) or `archive` (all signed records of
+            the swarm, and their programs, for `skep import`).
+        file: where to; by default standard output, which is not for archives.
+        task: name or id of the task; by default the one joined last. An archive holds them all.
+        solo: for an archive: with the own records of solo research.
+        json: for an archive: say what was written as a JSON object.
     """
+    if form == "archive":
+        if file is None or task is not None:
+            raise ConfigError(
+                "an archive is one file of all tasks", "Write `skep export archive FILE`."
+            )
+        from node.cli import archive
+
+        archive.write(file, solo=solo, json=json)
+        return
+    if solo or json:
+        raise ConfigError("--solo and --json are for archives", "See `skep export --help`.")
     with reading() as home:
         text = _exported(home, home.history(task), form)
     if file is None:
@@ -156,7 +173,7 @@ def _show_best(found: History, champion: Experiment) -> None:
     )
 
 
-def _exported(home: Reading, found: History | None, form: ExportFormat) -> str:
+def _exported(home: Reading, found: History | None, form: TextFormat) -> str:
     rows = found.experiments if found else ()
     if form == "results.tsv":
         return results_tsv(rows)
