@@ -142,27 +142,13 @@ async def measure(
         scoring: what to score it on.
         started: `time.monotonic()` at the start of the experiment.
     """
-    status, reason = outcome.status, outcome.reason
-    scores: tuple[Score, ...] = ()
-    rescored: tuple[Rescore, ...] = ()
-    if status == "done" and bench.task.scored_by == "program":
-        assert outcome.own_micro is not None  # noqa: S101 - the executor's contract
-        scores = (Score(PINNED_DRAW, "dev", outcome.own_micro),)
-        if abs(outcome.own_micro) > PROGRAM_MICRO_MAX:
-            status, reason, scores = "nan", "it printed a number beyond all bounds", ()
-    elif status == "done":
+    marks = _Marks(outcome.status, outcome.reason)
+    if outcome.status == "done" and bench.task.scored_by == "program":
+        marks = _own_mark(outcome)
+    elif outcome.status == "done":
         assert outcome.checkpoint is not None  # noqa: S101 - the executor's contract
         own = Subject(source, outcome.checkpoint, code)
-        draws = (Draw(PINNED_DRAW), *scoring.draws)
-        (result,) = await bench.executor.score(slot, [own], draws, probe=True)
-        if result.fault:
-            status, reason = _fault_status(result.fault), result.fault
-        elif not all(0 < micro <= HARNESS_MICRO_MAX for micro in result.micro):
-            status, reason = "nan", "the model is worse than 32 bits per byte"
-        else:
-            pairs = zip(draws, result.micro, strict=True)
-            scores = tuple(Score(draw.seed, draw.split, micro) for draw, micro in pairs)
-            rescored = await _rescore(bench, slot, scoring)
+        marks = await _mark(bench, slot, own, scoring)
     return Run(
         program=job.program,
         parent=job.parent,
@@ -177,15 +163,44 @@ async def measure(
         total_ms=round((time.monotonic() - started) * 1000),
         peak_kib=outcome.peak_kib,
         parameters=outcome.parameters,
-        status=status,
+        status=marks.status,
         weights=outcome.weights,
-        scores=scores,
-        rescored=rescored,
+        scores=marks.scores,
+        rescored=marks.rescored,
         scored_by=bench.task.scored_by,
         environment=bench.environment,
         claim=job.claim,
-        note=printable(job.note if status == "done" else reason),
+        note=printable(job.note if marks.status == "done" else marks.reason),
     )
+
+
+class _Marks(Struct, frozen=True):
+    """How a run ends, and what it scored."""
+
+    status: Status
+    reason: str = ""
+    scores: tuple[Score, ...] = ()
+    rescored: tuple[Rescore, ...] = ()
+
+
+def _own_mark(outcome: Outcome) -> _Marks:
+    """The number that a program of a task without a scorer gave itself."""
+    assert outcome.own_micro is not None  # noqa: S101 - the executor's contract
+    if abs(outcome.own_micro) > PROGRAM_MICRO_MAX:
+        return _Marks("nan", "it printed a number beyond all bounds")
+    return _Marks("done", "", (Score(PINNED_DRAW, "dev", outcome.own_micro),))
+
+
+async def _mark(bench: Bench, slot: int, own: Subject, scoring: Scoring) -> _Marks:
+    draws = (Draw(PINNED_DRAW), *scoring.draws)
+    (result,) = await bench.executor.score(slot, [own], draws, probe=True)
+    if result.fault:
+        return _Marks(_fault_status(result.fault), result.fault)
+    if not all(0 < micro <= HARNESS_MICRO_MAX for micro in result.micro):
+        return _Marks("nan", "the model is worse than 32 bits per byte")
+    pairs = zip(draws, result.micro, strict=True)
+    scores = tuple(Score(draw.seed, draw.split, micro) for draw, micro in pairs)
+    return _Marks("done", "", scores, await _rescore(bench, slot, scoring))
 
 
 async def _rescore(bench: Bench, slot: int, scoring: Scoring) -> tuple[Rescore, ...]:

@@ -49,7 +49,7 @@ def make_app() -> App:
         app.command(path, name=name, group=group, help=text, sort_key=next(order))
 
     add("join", "join:join", RESEARCH, "Start researching.")
-    add("bootstrap", "join:bootstrap", RESEARCH, "A light node for others to meet at.")
+    add("bootstrap", "relay:bootstrap", RESEARCH, "A light node for others to meet at.")
     add("status", "control:status", RESEARCH, "What the node is doing.")
     add("pause", "control:pause", RESEARCH, "Stop all experiments until `skep resume`.")
     add("resume", "control:resume", RESEARCH, "Go on after `skep pause`.")

@@ -4,27 +4,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from msgspec.structs import replace
 
 from node.cli import EXIT_INTERRUPTED
 from node.cli.consent import OwnFlag, StrangersFlag, consent
+from node.cli.meeting import Meeting
 from node.cli.output import number, say, short
-from node.config import Settings, home_folder, load
-
-MEETING_PORT = "/ip4/0.0.0.0/tcp/4601"
+from node.cli.relay import relay_until_told
+from node.config import home_folder, load
 
 if TYPE_CHECKING:
     from node.app import Summary
 
 
 async def join(
+    meeting: Meeting | None = None,
     *,
     solo: bool | None = None,
-    bootstrap: Annotated[list[str] | None, Parameter(negative="")] = None,
-    listen: Annotated[list[str] | None, Parameter(negative="")] = None,
-    announce: Annotated[list[str] | None, Parameter(negative="")] = None,
     verify_only: bool | None = None,
-    no_train: Annotated[bool | None, Parameter(negative="")] = None,
+    train: bool | None = None,
     task: Annotated[str | None, Parameter(negative="")] = None,
     experiments: int | None = None,
     minutes: float | None = None,
@@ -43,11 +40,8 @@ async def join(
 
     Args:
         solo: research alone, without peers.
-        bootstrap: address of a peer to begin with, or a file of them; may be given several times.
-        listen: where to listen for peers, as /ip4/0.0.0.0/tcp/4601; any port by default.
-        announce: address to tell others, where it is not one of this machine's own.
         verify_only: try nothing of its own: only run again what peers found, and wait for that.
-        no_train: run nothing: keep what the swarm says and pass it on.
+        train: run experiments; --no-train only keeps what the swarm says and passes it on.
         task: name of a task, or path of a folder with one.
         experiments: stop after this many experiments have their verdict.
         minutes: stop after this many minutes.
@@ -63,11 +57,8 @@ async def join(
     """
     flags = {
         "solo": solo,
-        "bootstrap": bootstrap,
-        "listen": listen,
-        "announce": announce,
         "verify_only": verify_only,
-        "no_train": no_train,
+        "train": train,
         "task": task,
         "experiments": experiments,
         "minutes": minutes,
@@ -77,9 +68,9 @@ async def join(
         "program": program,
         "archive_gb": archive_gb,
     }
-    settings = load(home_folder(), flags)
+    settings = load(home_folder(), flags | (meeting or Meeting()).flags())
     given = consent(unsandboxed_own_code, run_strangers_code_without_a_sandbox)
-    if settings.no_train:
+    if not settings.train:
         return await relay_until_told(settings, wide=False)
     # Loading the node takes longer than telling the user what is wrong with the line.
     from node.app import run
@@ -92,44 +83,6 @@ async def join(
         return EXIT_INTERRUPTED
     _conclude(summary)
     return EXIT_INTERRUPTED if summary.interrupted else 0
-
-
-async def bootstrap(
-    *,
-    bootstrap: Annotated[list[str] | None, Parameter(negative="")] = None,
-    listen: Annotated[list[str] | None, Parameter(negative="")] = None,
-    announce: Annotated[list[str] | None, Parameter(negative="")] = None,
-    minutes: float | None = None,
-) -> int:
-    """Run a light node for others to meet at: no training, many connections, all records.
-
-    Args:
-        bootstrap: address of a peer to begin with, or a file of them; may be given several times.
-        listen: where to listen; /ip4/0.0.0.0/tcp/4601 by default.
-        announce: address to tell others, where it is not one of this machine's own.
-        minutes: stop after this many minutes.
-    """
-    flags = {
-        "bootstrap": bootstrap,
-        "listen": listen,
-        "announce": announce,
-        "minutes": minutes,
-        "no_train": True,
-    }
-    settings = load(home_folder(), flags)
-    if listen is None:
-        settings = replace(settings, listen=(MEETING_PORT,))
-    return await relay_until_told(settings, wide=True)
-
-
-async def relay_until_told(settings: Settings, *, wide: bool) -> int:
-    """Keep and pass on until told to stop."""
-    from node.cli.live import view
-    from node.relay import relay
-
-    with view() as watching:
-        await relay(settings, watching.show, wide=wide)
-    return 0
 
 
 def _conclude(summary: "Summary") -> None:
