@@ -211,7 +211,7 @@ def test_a_program_never(bench: Bench, deed: str) -> None:
 
 
 def test_a_program_may_lower_its_own_priority(bench: Bench) -> None:
-    own = "os.setpriority(os.PRIO_PROCESS, 0, 1); os.sched_setaffinity(0, {0}); return honest(run)"
+    own = "os.nice(1); os.sched_setaffinity(0, {0}); return honest(run)"
     assert bench.train(program(own, IMPORTS), steps=1).status == "done"
 
 
