@@ -18,6 +18,7 @@ import skep
 from gossip.addresses import parse_address
 from gossip.driver import Doing, Swarm
 from gossip.identity import Identity, friendly_name, peer_id
+from gossip.lan import announced
 from gossip.ledger import Ledger
 from gossip.mesh import BOOTSTRAP, LEAF, Degrees, open_mesh
 from gossip.messages import Presence
@@ -52,6 +53,7 @@ class Place(Struct, frozen=True, kw_only=True):
         params, degrees: how wide the node is.
         gate: which peers it may talk to.
         psk: key of a lab.
+        mdns: whether to look for others on the local network.
     """
 
     swarm: bytes
@@ -63,6 +65,7 @@ class Place(Struct, frozen=True, kw_only=True):
     degrees: Degrees = LEAF
     gate: Callable[[bytes], bool] | None = None
     psk: bytes | None = None
+    mdns: bool = False
 
     def wide(self) -> "Place":
         """The same for a node that many others meet at."""
@@ -81,6 +84,7 @@ def public_place(settings: Settings) -> Place:
         bootstrap=bootstrap_addresses(settings.bootstrap or ()),
         listen=settings.listen,
         announce=settings.announce,
+        mdns=settings.mdns,
     )
 
 
@@ -183,6 +187,8 @@ class Membership:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._look_after_texts)
             nursery.start_soon(self._tell_company)
+            if self._place.mdns:
+                nursery.start_soon(self._look_around)
             pause = BACK_OFF_S
             while True:
                 try:
@@ -210,6 +216,14 @@ class Membership:
             worth=lambda data: validator.message(data).answer == "accept",
             **optional,
         )
+
+    async def _look_around(self) -> None:
+        """Find nodes of the local network; a machine without one does without."""
+        await self.swarm.opened.wait()
+        addresses = self.swarm.transport.addresses if self.swarm.transport else ()
+        with contextlib.suppress(OSError):
+            async with announced(self._place.swarm, addresses, self.swarm.found):
+                await trio.sleep_forever()
 
     async def _look_after_texts(self) -> None:
         """Ask for what is wanted, and hand over what has come."""

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from node.cli import EXIT_INTERRUPTED
 from node.cli.consent import OwnFlag, StrangersFlag, consent
-from node.cli.meeting import Meeting
+from node.cli.meeting import Part
 from node.cli.output import number, say, short
 from node.cli.relay import relay_until_told
 from node.config import home_folder, load
@@ -17,11 +17,8 @@ if TYPE_CHECKING:
 
 
 async def join(
-    meeting: Meeting | None = None,
+    part: Part | None = None,
     *,
-    solo: bool | None = None,
-    verify_only: bool | None = None,
-    train: bool | None = None,
     task: Annotated[str | None, Parameter(negative="")] = None,
     experiments: int | None = None,
     minutes: float | None = None,
@@ -29,7 +26,6 @@ async def join(
     jobs: int | None = None,
     device: str | None = None,
     program: Path | None = None,
-    archive_gb: float | None = None,
     unsandboxed_own_code: OwnFlag = False,
     run_strangers_code_without_a_sandbox: StrangersFlag = None,
 ) -> int:
@@ -39,9 +35,6 @@ async def join(
     be made permanent in the home's config.toml under the same name.
 
     Args:
-        solo: research alone, without peers.
-        verify_only: try nothing of its own: only run again what peers found, and wait for that.
-        train: run experiments; --no-train only keeps what the swarm says and passes it on.
         task: name of a task, or path of a folder with one.
         experiments: stop after this many experiments have their verdict.
         minutes: stop after this many minutes.
@@ -49,16 +42,12 @@ async def join(
         jobs: experiments at once; by default what the machine offers.
         device: auto, cpu, cuda, cuda:N or mps.
         program: start from this file in place of the task's train.py.
-        archive_gb: gigabytes of records of others to keep.
         unsandboxed_own_code: where there is no sandbox, run programs that were edited here all the
             same: they can do whatever you can.
         run_strangers_code_without_a_sandbox: where there is no sandbox, run programs of people you
             do not know all the same: they can do whatever you can.
     """
     flags = {
-        "solo": solo,
-        "verify_only": verify_only,
-        "train": train,
         "task": task,
         "experiments": experiments,
         "minutes": minutes,
@@ -66,9 +55,8 @@ async def join(
         "jobs": jobs,
         "device": device,
         "program": program,
-        "archive_gb": archive_gb,
     }
-    settings = load(home_folder(), flags | (meeting or Meeting()).flags())
+    settings = load(home_folder(), flags | (part or Part()).flags())
     given = consent(unsandboxed_own_code, run_strangers_code_without_a_sandbox)
     if not settings.train:
         return await relay_until_told(settings, wide=False)

@@ -15,12 +15,32 @@ class Meeting:
         bootstrap: address of a peer to begin with, or a file of them; may be given several times.
         listen: where to listen for peers, as /ip4/0.0.0.0/tcp/4601.
         announce: address to tell others, where it is not one of this machine's own.
+        mdns: look for others on the local network, and be found there.
     """
 
     bootstrap: Annotated[list[str] | None, Parameter(negative="")] = None
     listen: Annotated[list[str] | None, Parameter(negative="")] = None
     announce: Annotated[list[str] | None, Parameter(negative="")] = None
+    mdns: bool | None = None
 
     def flags(self) -> dict[str, Any]:
         """As settings."""
         return asdict(self)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Part(Meeting):
+    """What a node does among others, and where it meets them.
+
+    Attributes:
+        solo: research alone, without peers.
+        verify_only: try nothing of its own: only run again what peers found, and wait for that.
+        train: run experiments; --no-train only keeps what the swarm says and passes it on.
+        archive_gb: gigabytes of records of others to keep.
+    """
+
+    solo: bool | None = None
+    verify_only: bool | None = None
+    train: bool | None = None
+    archive_gb: float | None = None
