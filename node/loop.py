@@ -248,6 +248,8 @@ class Researcher:
             if others or isinstance(action, Stop):
                 return action if isinstance(action, Stop) else Wait()
             return self._out_of_ideas()
+        if not self._notebook.still_matters(job):
+            return await self._decide()  # The champion changed while a strategy was thinking.
         self._told_idle = False
         self._flying[job.name] = job
         await self._ledger.queue(job)

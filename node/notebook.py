@@ -203,7 +203,13 @@ class Notebook:
             return job.program == self.research.champion
         if job.purpose == "rerun":
             return known is not None and known.stage == "open"
-        return known is None
+        return known is None and self._is_comparable(job.parent)
+
+    def _is_comparable(self, parent: bytes | None) -> bool:
+        """Whether a screen could ever be compared: only the champion gets new baseline runs."""
+        if parent is None or parent == self.research.champion:
+            return True
+        return self._bench.task.scored_by == "program" or bool(self._parents(parent))
 
     def lost_programs(self) -> Iterator[str]:
         """Programs that runs speak of but the ledger has not, rebuilt from their edits.

@@ -184,7 +184,8 @@ def _expected(candidate: Candidate) -> float:
 def _wants_more(research: Research, candidate: Candidate, flying: int, baselines: int) -> bool:
     """Whether one more re-run should start now, given those on their way."""
     if candidate.reruns + flying >= RERUNS_MAX:
-        return False
+        # With all its re-runs and none missing, the champion changed: one more brings its scores.
+        return not flying and not candidate.missing
     if flying == 0:
         return True
     threshold = math.log(E_KEEP * research.reopened / (len(research.kept) + 1))

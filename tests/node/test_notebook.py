@@ -150,3 +150,22 @@ async def test_a_waiting_job_matters_only_while_it_can_tell_something_new(tmp_pa
         assert not book.still_matters(replace(new, program=program_id(CHILD)))
         judged = book.repetition(Repeat(program_id(CHILD), "rerun"), [])
         assert not book.still_matters(judged)
+
+
+async def test_a_screen_whose_parent_was_overtaken_and_cleared_away_no_longer_matters(
+    tmp_path: Path,
+) -> None:
+    runs = [baseline(i) for i in range(3)] + [child(CHILD, i, 1.5) for i in range(2)]
+    async with ledger_with(tmp_path, *runs, programs=(SEED_PROGRAM, CHILD, OTHER)) as ledger:
+        book = notebook(ledger, tmp_path)
+        assert book.research.champion == program_id(CHILD)
+        old = book.screening(
+            Proposal(source=OTHER, parent=START, edits=(), strategy="tune", note=""), []
+        )
+        assert not book.still_matters(old)
+        assert book.still_matters(replace(old, parent=program_id(CHILD)))
+        bench = Bench(STORIES, None, tmp_path / "runs", CPU)  # type: ignore[arg-type]
+        checkpoint = checkpoint_path(bench, runs[0])
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.touch()
+        assert book.still_matters(old)

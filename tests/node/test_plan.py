@@ -75,6 +75,12 @@ def test_a_candidate_waiting_for_a_champion_run_gets_it() -> None:
     assert next_action(state(6, waiting), [BASELINE]) == Propose()
 
 
+def test_a_candidate_overtaken_at_its_last_rerun_gets_one_more_against_the_new_champion() -> None:
+    overtaken = promising(X, -0.5, effect=-0.5, reruns=6)
+    assert next_action(state(9, overtaken), [], proposals=1) == Repeat(X, "rerun")
+    assert next_action(state(9, overtaken), [Flight(X, "rerun")], proposals=1) == Wait()
+
+
 def test_the_asked_number_of_proposals_is_not_exceeded_and_open_ones_are_finished() -> None:
     done = promising(Y, 0.1, stage="discarded")
     assert next_action(state(3, done), [], proposals=1) == Stop()

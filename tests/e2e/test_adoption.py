@@ -1,0 +1,114 @@
+"""Two homes and the real trainer: what one finds the other re-runs, adopts and builds upon.
+
+Home A is led to a good edit and takes the shipped way from there: screen, claim, re-runs, keep.
+Its records, and nothing else, are put into the ledger of home B, where a plain `skep join` runs.
+"""
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from gossip.identity import Identity
+from gossip.ledger import Ledger
+from gossip.swarms import SOLO_SWARM
+from node.app import Node, open_node
+from node.config import Settings
+from node.experiment import Bench
+from node.home import Home, known_tasks
+from node.loop import Researcher
+from skep.patch import apply
+from skep.ports import Proposal, View
+from skep.records import SetConstant, program_id
+from tests.e2e.nodes import skep, skep_json
+from trainer.policy import Consent
+
+BUDGET_S = 0.5
+GOOD = (SetConstant("LR", 0.012), SetConstant("BATCH_SIZE", 8))
+"""Many sigma better than the seed program at so small a budget: it is far from converged."""
+
+
+EXPERIMENTS = 5
+
+
+def seed_program(home: Path) -> str:
+    return known_tasks(Home(home))[0].seed_program
+
+
+class Told:
+    """A strategy that was told what to propose."""
+
+    name = "tune"
+
+    def ready(self, view: View) -> bool:
+        return True
+
+    async def propose(self, view: View) -> Proposal | None:
+        source = apply(view.task.seed_program, GOOD)
+        if program_id(source) in {trial.program for trial in view.trials} or source in view.pending:
+            return None
+        return Proposal(
+            source=source, parent=view.champion, edits=GOOD, strategy=self.name, note="hotter"
+        )
+
+
+@asynccontextmanager
+async def opened(home: Path) -> AsyncIterator[Node]:
+    settings = Settings(home=home, budget=BUDGET_S, jobs=2, device="cpu")
+    async with open_node(settings, Consent(), lambda line: None) as node:
+        yield node
+
+
+async def find(home: Path) -> bytes:
+    """Let a node find the good edit; its program."""
+    async with opened(home) as node:
+        researcher = Researcher(
+            ledger=node.ledger,
+            bench=Bench(node.task.facts, node.executor, node.home.runs, node.environment),
+            strategies=[Told()],
+            author=node.identity.public,
+            proposals=1,
+            emit=lambda event: None,
+        )
+        await researcher.run()
+        return researcher.research.champion
+
+
+async def hand_over(giver: Path, taker: Path) -> None:
+    """Put everything that a node said into another one's ledger, as a mesh would."""
+    shutil.copytree(giver / "tasks", taker / "tasks")
+    shutil.copy(giver / "machine.json", taker)  # one machine, one tier
+    (task,) = known_tasks(Home(giver))
+    with Ledger.read(giver) as ledger:
+        said = [one for kind in ("run", "claim") for one in ledger.said(task.id, kind)]
+    identity = Identity.load(taker)
+    async with Ledger.open(taker, identity, swarm=SOLO_SWARM, clock=lambda: 0) as mine:
+        assert await mine.admit(said) == len(said)
+
+
+async def test_what_one_home_finds_another_reruns_adopts_and_builds_upon(tmp_path: Path) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    found = await find(a)
+    assert found == program_id(apply(seed_program(a), GOOD)), "home A keeps it"
+    await hand_over(a, b)
+    join = ["join", "--solo", "--budget", str(BUDGET_S), "--jobs", "2", "--device", "cpu"]
+    out = await trio.to_thread.run_sync(
+        partial(skep, b, *join, "--experiments", str(EXPERIMENTS), timeout_s=300)
+    )
+    name = Identity.load(a).name
+    print(out)
+    assert f"adopted from {name}: hotter" in out
+
+    with Ledger.read(a) as ledger:
+        (claim,) = [one.id for one in ledger.said(known_tasks(Home(a))[0].id, "claim")]
+    shown = skep_json(b, "show", found.hex())
+    assert shown["experiment"]["verdict"] == "keep"
+    assert {(run["strategy"], run["claim"]) for run in shown["runs"]} >= {("adopt", claim.hex())}
+    assert shown["found"]["by"]["name"] == name
+    standings = [(one["me"], one["standing"]) for one in shown["found"]["runners"]]
+    assert standings == [(False, "claimed"), (True, "reproduced")]
+    later = [row for row in skep_json(b, "runs") if row["parent"] == found.hex()]
+    assert later, "the search goes on from what was adopted"
