@@ -18,7 +18,7 @@ import trio
 
 from gossip.feeds import APPEND_MAX_RECORDS, Feed, Link
 from gossip.identity import Identity
-from gossip.intake import Intake
+from gossip.intake import ARCHIVE_BYTES, Intake
 from gossip.jobs import ATTEMPTS_MAX, Job, job_of
 from gossip.reconcile import reconcile
 from gossip.statements import (
@@ -90,6 +90,7 @@ class Ledger(LedgerView):
         identity: Identity,
         swarm: bytes,
         clock: Callable[[], int],
+        archive_bytes: int,
     ) -> None:
         super().__init__(reader)
         self._feed = feed
@@ -97,7 +98,7 @@ class Ledger(LedgerView):
         self._identity = identity
         self._swarm = swarm
         self._clock = clock
-        self._intake = Intake(store)
+        self._intake = Intake(store, identity.public, archive_bytes)
         self._waiting: list[_Change] = []
         self._arriving: list[_Delivery] = []
         self._turn = trio.Lock()
@@ -108,7 +109,13 @@ class Ledger(LedgerView):
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, home: Path, identity: Identity, *, swarm: bytes, clock: Callable[[], int]
+        cls,
+        home: Path,
+        identity: Identity,
+        *,
+        swarm: bytes,
+        clock: Callable[[], int],
+        archive_bytes: int = ARCHIVE_BYTES,
     ) -> AsyncIterator["Ledger"]:
         """Open the ledger of a home, made on first use, for the one node that runs on it.
 
@@ -117,6 +124,7 @@ class Ledger(LedgerView):
             identity: signs what is published.
             swarm: 32-byte id of the swarm that new records belong to.
             clock: milliseconds since the epoch; goes into records, for display only.
+            archive_bytes: how much may be kept of what others said; see `gossip.quota`.
 
         Raises:
             HomeInUse: another process has it open for writing.
@@ -133,7 +141,7 @@ class Ledger(LedgerView):
                 store = files.enter_context(closing(Store.open(home / DATABASE_FILE)))
                 reconcile(feed, store, identity.public)
                 reader = files.enter_context(closing(Reader.open(home / DATABASE_FILE)))
-                return cls(feed, store, reader, identity, swarm, clock)
+                return cls(feed, store, reader, identity, swarm, clock, archive_bytes)
 
             yield await trio.to_thread.run_sync(opened)
 
@@ -175,6 +183,7 @@ class Ledger(LedgerView):
             how many were new.
 
         Raises:
+            ArchiveFull: there is no room for the rest of them, and nothing that may be pruned.
             HomeError: the rest of them could not be written.
         """
         fresh = 0
@@ -320,20 +329,21 @@ class Ledger(LedgerView):
         """Store deliveries. All of them, or none."""
         for delivery in batch:
             delivery.settled = True
+        records = [one for delivery in batch for one in delivery.records]
+        here = (self._identity.public, self._feed.link.session)
+        said_here = [one for one in records if (one.record.author, one.record.session) == here]
+        if not all(self._store.knows(one.id) for one in said_here):
+            # This session went on behind the back of this home: a restored image of a disk.
+            self._feed.renew()
         try:
-            fresh = self._intake.take([one for delivery in batch for one in delivery.records])
+            new = {one.id: one for one in self._intake.take(records)}
         except Exception as error:
             for delivery in batch:
                 delivery.error = error
             return
-        new = {one.id: one for one in fresh}
         for delivery in batch:
             known = (new.pop(one.id, None) for one in delivery.records)
             delivery.fresh = [one for one in known if one is not None]
-        here = (self._identity.public, self._feed.link.session)
-        if any((one.record.author, one.record.session) == here for one in fresh):
-            # This session went on behind the back of this home: a restored image of a disk.
-            self._feed.renew()
 
     def _write(self, batch: list[_Change]) -> None:
         """Write a batch to feed and database. All of it happens, or none."""

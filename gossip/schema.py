@@ -18,9 +18,14 @@ PRAGMAS = (
 # the feeds: no record is touched for it.
 _BY_PLACE = "CREATE INDEX records_by_place ON records (author, session, seq, id, time, swarm, size)"
 
+# Programs that something was built on or that were claimed: their runs are never pruned.
+_LINEAGE = "CREATE TABLE lineage (program BLOB PRIMARY KEY) WITHOUT ROWID"
+
 # `arrival` is the rowid and so the hidden last column of every index: reading a task's records in
 # order of arrival needs no sort. `id` is unique, (author, session, seq) is not: two records there
-# prove an equivocation, and both are kept. `size` counts signature and body, in bytes.
+# prove an equivocation, and both are kept. `size` counts signature and body, in bytes. Of a record
+# that was pruned the place is left: no kind, task, body or signature, and `prev`, which for all
+# others stands in the body.
 SCHEMA = (
     """CREATE TABLE records (
         arrival INTEGER PRIMARY KEY,
@@ -34,9 +39,11 @@ SCHEMA = (
         time INTEGER NOT NULL,
         body BLOB NOT NULL,
         signature BLOB NOT NULL,
-        size INTEGER NOT NULL DEFAULT 0
+        size INTEGER NOT NULL DEFAULT 0,
+        prev BLOB
     )""",
     _BY_PLACE,
+    _LINEAGE,
     "CREATE INDEX records_by_task ON records (task, kind)",
     """CREATE TABLE programs (
         arrival INTEGER PRIMARY KEY,
@@ -53,12 +60,14 @@ SCHEMA = (
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
 
-LATEST_COLUMN = "size"
-"""A table of records without it is from before `UPGRADE`."""
+LATEST_COLUMN = "prev"
+"""A table of records without it is from before `UPGRADE`, and `lineage` has to be filled."""
 
 UPGRADE = (
     "ALTER TABLE records ADD COLUMN size INTEGER NOT NULL DEFAULT 0",
     "UPDATE records SET size = length(body) + length(signature)",
     "DROP INDEX IF EXISTS records_by_feed",
     _BY_PLACE,
+    "ALTER TABLE records ADD COLUMN prev BLOB",
+    _LINEAGE,
 )

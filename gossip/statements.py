@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from gossip.jobs import Job, job_of
+from gossip.quota import built_on
 from skep.records import SignedRecord
 
 Statement = tuple[str, tuple[Any, ...]]
@@ -58,7 +59,22 @@ def keep_record(signed: SignedRecord, *, own: bool) -> list[Statement]:
             row,
         ),
         *settled,
+        *map(note_built_on, built_on(signed)),
     ]
+
+
+def note_built_on(program: bytes) -> Statement:
+    """Statement that notes that something was built on a program, or claimed of it."""
+    return ("INSERT OR IGNORE INTO lineage (program) VALUES (?)", (program,))
+
+
+def prune_record(signed: SignedRecord) -> Statement:
+    """Statement that leaves nothing of a record but its place, so that its chain still holds."""
+    return (
+        "UPDATE records SET kind = '', task = x'', prev = ?, body = x'', signature = x'', "
+        "size = 0 WHERE id = ?",
+        (signed.record.prev, signed.id),
+    )
 
 
 def keep_program(content_id: bytes, program: Program) -> Statement:

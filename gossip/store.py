@@ -24,8 +24,9 @@ from sqlite_utils import Database
 from gossip.disk import FORBIDDEN_ADVICE, FULL_ADVICE
 from gossip.jobs import Job
 from gossip.positions import Holding, Position
+from gossip.quota import KEPT_KINDS, built_on
 from gossip.schema import LATEST_COLUMN, PRAGMAS, SCHEMA, SCHEMA_VERSION, UPGRADE
-from gossip.statements import Program, Statement, keep_program
+from gossip.statements import Program, Statement, keep_program, note_built_on
 from gossip.wire import decode
 from skep.errors import HomeError, RecordError, StoreCorrupt
 from skep.records import SignedRecord, program_id, record_id
@@ -99,11 +100,13 @@ class Reader:
 
     def record(self, content_id: bytes) -> SignedRecord | None:
         """One record by its id."""
-        rows = self._rows("SELECT id, body, signature FROM records WHERE id = ?", (content_id,))
+        rows = self._rows(
+            "SELECT id, body, signature FROM records WHERE id = ? AND kind != ''", (content_id,)
+        )
         return self._signed(rows[0]) if rows else None
 
     def knows(self, content_id: bytes) -> bool:
-        """Whether there is a record of this id."""
+        """Whether there is a record of this id, or was one before it was pruned."""
         return bool(self._rows("SELECT 1 FROM records WHERE id = ?", (content_id,)))
 
     def runs_of(self, author: bytes, task: bytes) -> list[SignedRecord]:
@@ -130,7 +133,7 @@ class Reader:
             yield from (self._signed(row[:3]) for row in rows)
 
     def positions(self, swarm: bytes) -> Iterator[Position]:
-        """Places of all records of a swarm, in order of author, session, seq and id."""
+        """Places of all records of a swarm, pruned or not, in order of author, session, seq, id."""
         last: tuple[Any, ...] = (b"", b"", -1, b"")
         while rows := self._rows(
             "SELECT author, session, seq, id, time, swarm FROM records "
@@ -146,7 +149,7 @@ class Reader:
         last: tuple[Any, ...] = (b"", b"", -1, b"")
         while rows := self._rows(
             "SELECT id, body, signature, author, session, seq FROM records "
-            "WHERE (author, session, seq, id) > (?, ?, ?, ?) "
+            "WHERE (author, session, seq, id) > (?, ?, ?, ?) AND kind != '' "
             "ORDER BY author, session, seq, id LIMIT ?",
             (*last, PAGE_ROWS),
         ):
@@ -172,7 +175,7 @@ class Reader:
             contextlib.closing(
                 self._database.execute(
                     "SELECT seq, signature, body FROM records WHERE author = ? AND session = ? "
-                    "AND seq >= ? AND seq < ? ORDER BY seq, id",
+                    "AND seq >= ? AND seq < ? AND kind != '' ORDER BY seq, id",
                     (author, session, start, stop),
                 )
             ) as rows,
@@ -190,7 +193,7 @@ class Reader:
 
     def holdings(self) -> dict[bytes, Holding]:
         """What there is of each author."""
-        rows = self._rows("SELECT author, count(*), sum(size) FROM records GROUP BY author")
+        rows = self._rows("SELECT author, sum(size > 0), sum(size) FROM records GROUP BY author")
         return {author: Holding(records, size) for author, records, size in rows}
 
     def ids_of(self, author: bytes) -> list[bytes]:
@@ -202,11 +205,11 @@ class Reader:
         """Ids of records and programs between two 32-byte ids, both included."""
         return [
             row[0]
-            for table in ("records", "programs")
-            for row in self._rows(
-                f"SELECT id FROM {table} WHERE id BETWEEN ? AND ? ORDER BY id",  # noqa: S608
-                (low, high),
+            for sql in (
+                "SELECT id FROM records WHERE id BETWEEN ? AND ? AND kind != '' ORDER BY id",
+                "SELECT id FROM programs WHERE id BETWEEN ? AND ? ORDER BY id",
             )
+            for row in self._rows(sql, (low, high))
         ]
 
     def program(self, content_id: bytes) -> Program | None:
@@ -259,7 +262,7 @@ class Store(Reader):
         if self.version() == 0:
             self.commit((statement, ()) for statement in SCHEMA)
         elif LATEST_COLUMN not in {row[1] for row in self._rows("PRAGMA table_info (records)")}:
-            self.commit((statement, ()) for statement in UPGRADE)
+            self.commit(self._upgrade())
 
     @classmethod
     def open(cls, path: Path) -> "Store":
@@ -276,6 +279,38 @@ class Store(Reader):
         except BaseException:
             connection.close()
             raise
+
+    def _upgrade(self) -> Iterator[Statement]:
+        yield from ((statement, ()) for statement in UPGRADE)
+        for signed in self.feeds():
+            yield from map(note_built_on, built_on(signed))
+
+    def kept_of_others(self, author: bytes) -> tuple[int, int]:
+        """How many records there are of everybody but `author`, and their bytes."""
+        rows = self._rows(
+            "SELECT ifnull(sum(size > 0), 0), ifnull(sum(size), 0) FROM records WHERE author != ?",
+            (author,),
+        )
+        return int(rows[0][0]), int(rows[0][1])
+
+    def is_built_on(self, program: bytes) -> bool:
+        """Whether a record makes the runs of a program worth keeping."""
+        return bool(self._rows("SELECT 1 FROM lineage WHERE program = ?", (program,)))
+
+    def prunable(self, author: bytes, after: int, limit: int) -> list[tuple[int, SignedRecord]]:
+        """Records that might be pruned, with their numbers of arrival, oldest first.
+
+        Args:
+            author: whose records are none of them.
+            after: number of arrival behind which to begin; 0 for the first.
+            limit: how many at most.
+        """
+        rows = self._rows(
+            "SELECT arrival, id, body, signature FROM records WHERE arrival > ? AND author != ? "  # noqa: S608
+            f"AND kind NOT IN ('', {', '.join('?' * len(KEPT_KINDS))}) ORDER BY arrival LIMIT ?",
+            (after, author, *KEPT_KINDS, limit),
+        )
+        return [(row[0], self._signed(row[1:])) for row in rows]
 
     def commit(self, statements: Iterable[Statement]) -> None:
         """Execute all statements in one transaction, which is on the medium when this returns.

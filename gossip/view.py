@@ -45,7 +45,7 @@ class LedgerView:
         return found
 
     def knows(self, content_id: bytes) -> bool:
-        """Whether there is a record of this id."""
+        """Whether there is a record of this id, or was one before it was pruned."""
         return self._reader.knows(content_id)
 
     def find(self, prefix: str) -> list[bytes]:
@@ -78,7 +78,7 @@ class LedgerView:
         return list(self._reader.said(task, kind))
 
     def positions(self, swarm: bytes) -> Iterator[Position]:
-        """Places of all records of a swarm, in order of author, session, seq and id."""
+        """Places of all records of a swarm, pruned or not, in order of author, session, seq, id."""
         return self._reader.positions(swarm)
 
     def feeds(self) -> Iterator[SignedRecord]:
@@ -98,8 +98,8 @@ class LedgerView:
                 that whoever asks again behind the last one always gets on.
 
         Returns:
-            what is there of the range; of records that share a place, two in order of id, always
-            together.
+            what is there of the range, without what was pruned; of records that share a place, two
+            in order of id, always together.
         """
         return self._reader.chain(author, session, start, stop, limit_bytes)
 

@@ -122,7 +122,9 @@ async def open_node(
         jobs = settings.jobs or await default_slots(task, settings.device)
         swarm = SOLO_SWARM if settings.solo else PUBLIC_SWARM
         async with (
-            Ledger.open(home.root, identity, swarm=swarm, clock=now_ms) as ledger,
+            Ledger.open(
+                home.root, identity, swarm=swarm, clock=now_ms, archive_bytes=settings.archive_bytes
+            ) as ledger,
             LocalExecutor.open(
                 task,
                 home.root,

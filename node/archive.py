@@ -117,7 +117,7 @@ def export_archive(ledger: LedgerView, path: Path, *, solo: bool) -> Contents:
 
 
 def import_archive(
-    path: Path, store: Store, author: bytes, limit_bytes: int, progress: Progress
+    path: Path, store: Store, author: bytes, archive_bytes: int, progress: Progress
 ) -> Imported:
     """Verify an archive and store what is good in it.
 
@@ -125,12 +125,13 @@ def import_archive(
         path: the archive.
         store: database of a home that no node runs on.
         author: public key of that home.
-        limit_bytes: how much the archive may hold when unpacked.
+        archive_bytes: how much this home keeps of others, and an archive may hold unpacked.
         progress: called now and then.
 
     Raises:
         ConfigError: there is no such file, or it is no archive, or damaged: nothing was stored.
-        HomeError: the home cannot be written; what was stored by then is good.
+        ArchiveFull: there is no room for more; what was stored by then is good.
+        HomeError: the home cannot be written; the same.
     """
     try:
         file = path.open("rb")
@@ -141,13 +142,14 @@ def import_archive(
 
         def entries(done: float) -> Iterator[Entry]:
             file.seek(0)
-            for number, entry in enumerate(read_archive(file, path.name, limit_bytes)):
+            for number, entry in enumerate(read_archive(file, path.name, archive_bytes)):
                 if number % BATCH_RECORDS == 0:
                     progress(done + file.tell() / size / 2)
                 yield entry
 
         findings = _inspect(entries(0.0), store)
-        return _store(entries(0.5), findings, store, author)
+        intake = Intake(store, author, archive_bytes)
+        return _store(entries(0.5), findings, store, intake, author)
 
 
 def _inspect(entries: Iterable[Entry], store: Store) -> _Findings:
@@ -185,9 +187,10 @@ def _note(findings: _Findings, chain: Chain | None) -> None:
         )
 
 
-def _store(entries: Iterable[Entry], findings: _Findings, store: Store, author: bytes) -> Imported:
+def _store(
+    entries: Iterable[Entry], findings: _Findings, store: Store, intake: Intake, author: bytes
+) -> Imported:
     """Store what the findings do not speak against."""
-    intake = Intake(store)
     own: set[bytes] = set()
     good = fresh = programs = 0
 

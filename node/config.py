@@ -67,6 +67,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     program: Path | None = None
     archive_gb: Annotated[float, Meta(ge=0.01, le=100_000)] = 4
 
+    @property
+    def archive_bytes(self) -> int:
+        """What `archive_gb` is in bytes."""
+        return round(self.archive_gb * 10**9)
+
 
 KEYS = tuple(name for name in Settings.__struct_fields__ if name != "home")
 

@@ -54,7 +54,13 @@ async def relay(settings: Settings, show: Callable[[Event], None], *, wide: bool
         await nursery.start(watch_signals, stages)
         with working, hold(settings.home) as home:
             identity = Identity.load(home.root)
-            async with Ledger.open(home.root, identity, swarm=place.swarm, clock=now_ms) as ledger:
+            async with Ledger.open(
+                home.root,
+                identity,
+                swarm=place.swarm,
+                clock=now_ms,
+                archive_bytes=settings.archive_bytes,
+            ) as ledger:
                 membership = Membership(
                     home=home.root,
                     place=place.wide() if wide else place,

@@ -5,6 +5,7 @@
     │   └── UnknownId      a shortened id names nothing, or more than one thing      (node)
     ├── HomeError          the home folder cannot be used                            (node, gossip)
     │   ├── HomeInUse      another node holds it
+    │   ├── ArchiveFull    records of others fill their quota, and none may be pruned
     │   └── StoreCorrupt   the database or the feed does not read back
     ├── TaskError          a task pack is incomplete or contradicts itself           (trainer)
     ├── PatchError         an edit does not apply exactly, or breaks the byte rules  (skep.patch)
@@ -49,6 +50,10 @@ class HomeError(SkepError):
 
 class HomeInUse(HomeError):
     """Another node is running on this home."""
+
+
+class ArchiveFull(HomeError):
+    """What others said fills its quota, and none of it may be pruned. Research goes on."""
 
 
 class StoreCorrupt(HomeError):

@@ -51,6 +51,7 @@ PURE = [
     "strategies/gp.py",
     "gossip/chains.py",
     "gossip/positions.py",
+    "gossip/quota.py",
     "gossip/schema.py",
     "gossip/statements.py",
     "gossip/swarms.py",

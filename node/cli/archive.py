@@ -16,7 +16,6 @@ from node.config import home_folder, load
 from node.home import hold
 
 LISTED_MAX = 20
-GIGABYTE = 10**9
 PROGRESS_S = 0.5
 STORING_FROM = 0.5
 
@@ -49,8 +48,7 @@ def import_(file: Path, /, *, json: AsJson = False) -> int:
     with hold(settings.home) as home:
         author = Identity.load(home.root).public
         with contextlib.closing(Store.open(home.database)) as store, _progress() as progress:
-            limit = int(settings.archive_gb * GIGABYTE)
-            found = import_archive(file, store, author, limit, progress)
+            found = import_archive(file, store, author, settings.archive_bytes, progress)
     emit(_document(found)) if json else _show(found)
     if found.whole:
         return 0

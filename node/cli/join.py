@@ -66,14 +66,14 @@ async def join(
 
     with view() as watching:
         summary = await run(settings, given, watching.show)
+    return _conclude(summary)
+
+
+def _conclude(summary: "Summary | None") -> int:
+    """Say what came of it; the exit code."""
     if summary is None:
         say("stopped before the research began; nothing was lost")
         return EXIT_INTERRUPTED
-    _conclude(summary)
-    return EXIT_INTERRUPTED if summary.interrupted else 0
-
-
-def _conclude(summary: "Summary") -> None:
     plural = "" if summary.judged == 1 else "s"
     say(f"{summary.judged} experiment{plural} judged, {summary.kept} kept, {summary.runs} runs")
     if summary.best is not None:
@@ -82,3 +82,4 @@ def _conclude(summary: "Summary") -> None:
             f"{number(summary.best)}, reproduced by me"
         )
         say("see `skep best`, `skep runs` and `skep plot`")
+    return EXIT_INTERRUPTED if summary.interrupted else 0

@@ -1,4 +1,4 @@
-"""Options about other nodes, which `skep join` and `skep bootstrap` share."""
+"""Options about other nodes and what they say, which `skep join` and `skep bootstrap` share."""
 
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
@@ -9,19 +9,21 @@ from cyclopts import Parameter
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Meeting:
-    """Where to meet others.
+    """Where to meet others, and how much of what they say to keep.
 
     Attributes:
         bootstrap: address of a peer to begin with, or a file of them; may be given several times.
         listen: where to listen for peers, as /ip4/0.0.0.0/tcp/4601.
         announce: address to tell others, where it is not one of this machine's own.
         mdns: look for others on the local network, and be found there.
+        archive_gb: gigabytes of records of others to keep.
     """
 
     bootstrap: Annotated[list[str] | None, Parameter(negative="")] = None
     listen: Annotated[list[str] | None, Parameter(negative="")] = None
     announce: Annotated[list[str] | None, Parameter(negative="")] = None
     mdns: bool | None = None
+    archive_gb: float | None = None
 
     def flags(self) -> dict[str, Any]:
         """As settings."""
@@ -37,10 +39,8 @@ class Part(Meeting):
         solo: research alone, without peers.
         verify_only: try nothing of its own: only run again what peers found, and wait for that.
         train: run experiments; --no-train only keeps what the swarm says and passes it on.
-        archive_gb: gigabytes of records of others to keep.
     """
 
     solo: bool | None = None
     verify_only: bool | None = None
     train: bool | None = None
-    archive_gb: float | None = None

@@ -7,6 +7,7 @@ from typing import Any
 
 from gossip.feeds import Link
 from gossip.identity import Identity, verify
+from gossip.intake import ARCHIVE_BYTES
 from gossip.jobs import Job
 from gossip.ledger import Ledger
 from gossip.wire import decode, encode
@@ -83,11 +84,13 @@ def make_job(program: str, **fields: Any) -> Job:
 
 
 def open_ledger(
-    home: Path, key: Identity = KEY, swarm: bytes = SWARM
+    home: Path, key: Identity = KEY, swarm: bytes = SWARM, archive_bytes: int = ARCHIVE_BYTES
 ) -> AbstractAsyncContextManager[Ledger]:
     """The ledger of a home, with a clock that counts calls."""
     ticks = itertools.count(1)
-    return Ledger.open(home, key, swarm=swarm, clock=lambda: next(ticks))
+    return Ledger.open(
+        home, key, swarm=swarm, clock=lambda: next(ticks), archive_bytes=archive_bytes
+    )
 
 
 def feed_of(home: Path) -> list[SignedRecord]:

@@ -234,26 +234,31 @@ def test_what_is_read_of_many_records_is_found_by_an_index_and_not_sorted(tmp_pa
 
 def test_a_home_from_before_the_swarm_is_read_and_brought_up_to_date(tmp_path: Path) -> None:
     path = tmp_path / "skep.db"
+    child = make_run("child", parent="parent", pinned=2.0, seed=49)
+    said = [*CHAIN[:-1], make_signed(Link(SESSION, 49, CHAIN[48].id), child)]
     with closing(sqlite3.connect(path)) as connection:
         for statement in SCHEMA:
-            old = statement.replace(",\n        size INTEGER NOT NULL DEFAULT 0", "")
+            new = ",\n        size INTEGER NOT NULL DEFAULT 0,\n        prev BLOB"
+            old = "" if "lineage" in statement else statement.replace(new, "")
             if "records_by_place" in old:
                 old = "CREATE INDEX records_by_feed ON records (author, session, seq)"
             connection.execute(old)
         connection.executemany(
             "INSERT INTO records (id, author, session, seq, kind, task, swarm, time, body, "
             "signature) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [keep_record(signed, own=True)[0][1][:10] for signed in CHAIN],
+            [keep_record(signed, own=True)[0][1][:10] for signed in said],
         )
         connection.commit()
     for opener in (Reader.open, Store.open):
         with closing(opener(path)) as reader:
-            assert list(reader.said(TASK, "run")) == reader.runs_of(KEY.public, TASK) == CHAIN
+            assert list(reader.said(TASK, "run")) == reader.runs_of(KEY.public, TASK) == said
             assert [one.seq for one in reader.positions(SWARM)] == list(range(len(CHAIN)))
             assert len(reader.chain(KEY.public, SESSION, 0, 50, 1 << 20)) == 50
     with closing(Store.open(path)) as store:
-        size = sum(len(one.body) + 64 for one in CHAIN)
+        size = sum(len(one.body) + 64 for one in said)
         assert store.holdings() == {KEY.public: Holding(50, size)}
+        assert store.is_built_on(content_id("parent"))
+        assert not store.is_built_on(content_id("p"))
 
 
 def test_places_come_in_order_of_the_feeds_for_one_swarm(tmp_path: Path) -> None:
