@@ -7,6 +7,7 @@ Standing on the wire is about peers alone, for what they themselves sent.
 
 from msgspec import Struct
 
+from gossip.limits import Bucket
 from gossip.params import Params
 
 BAD_MAX = 20.0
@@ -32,28 +33,6 @@ BROKEN_PROMISE = 2.0
 
 SILENT = 1.0
 """For a request that got no answer."""
-
-
-class Bucket:
-    """Tokens that refill with time up to a burst."""
-
-    __slots__ = ("_at", "_burst", "_left", "_rate")
-
-    def __init__(self, burst: float, rate: float, now: float) -> None:
-        self._burst = burst
-        self._rate = rate
-        self._left = burst
-        self._at = now
-
-    def wait(self, now: float, cost: float) -> float:
-        """Seconds until `cost` tokens are there; 0 if they are."""
-        self._left = min(self._burst, self._left + max(now - self._at, 0.0) * self._rate)
-        self._at = now
-        return max(cost - self._left, 0.0) / self._rate
-
-    def take(self, cost: float) -> None:
-        """Use tokens, which `wait` has said are there."""
-        self._left -= cost
 
 
 class _Author(Struct):

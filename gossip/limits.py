@@ -3,6 +3,7 @@
 Pure counting; time is an argument. What happens to whoever asks for more is the caller's decision.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Hashable
 
@@ -36,6 +37,31 @@ class Slots:
             del self._taken[owner]
 
 
+class Bucket:
+    """Tokens that refill with time up to a burst."""
+
+    __slots__ = ("_at", "_burst", "_left", "_rate")
+
+    def __init__(self, burst: float, rate: float, now: float) -> None:
+        self._burst = burst
+        self._rate = rate
+        self._left = burst
+        self._at = now
+
+    def wait(self, now: float, cost: float) -> float:
+        """Seconds until `cost` tokens are there; 0 if they are, infinity if none ever come."""
+        self._left = min(self._burst, self._left + max(now - self._at, 0.0) * self._rate)
+        self._at = now
+        missing = cost - self._left
+        if missing <= 0.0:
+            return 0.0
+        return missing / self._rate if self._rate else math.inf
+
+    def take(self, cost: float) -> None:
+        """Use tokens, which `wait` has said are there."""
+        self._left -= cost
+
+
 class Buckets:
     """Token buckets, one for each of the owners heard of last.
 
@@ -49,14 +75,15 @@ class Buckets:
         self._rate = rate
         self._burst = burst
         self._owners = owners
-        self._levels: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+        self._buckets: OrderedDict[Hashable, Bucket] = OrderedDict()
 
     def take(self, owner: Hashable, now: float) -> bool:
         """Whether there was a token, which is now spent. `now` is in seconds of any clock."""
-        level, then = self._levels.pop(owner, (self._burst, now))
-        level = min(self._burst, level + self._rate * (now - then))
-        allowed = level >= 1
-        self._levels[owner] = (level - allowed, now)
-        if len(self._levels) > self._owners:
-            self._levels.popitem(last=False)
-        return allowed
+        bucket = self._buckets.pop(owner, None) or Bucket(self._burst, self._rate, now)
+        self._buckets[owner] = bucket
+        if len(self._buckets) > self._owners:
+            self._buckets.popitem(last=False)
+        if bucket.wait(now, 1.0):
+            return False
+        bucket.take(1.0)
+        return True

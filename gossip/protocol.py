@@ -10,7 +10,7 @@ import random
 from collections.abc import Mapping
 
 from gossip.addresses import scope_of_connection
-from gossip.admission import FORGED, MALFORMED, SILENT, Admission, Bucket, Standing
+from gossip.admission import FORGED, MALFORMED, SILENT, Admission, Standing
 from gossip.effects import (
     Announce,
     Answered,
@@ -33,6 +33,7 @@ from gossip.effects import (
     Unanswered,
 )
 from gossip.identity import peer_id
+from gossip.limits import Bucket
 from gossip.messages import (
     ADDRESSES_MAX,
     LASTS_MAX_S,
