@@ -87,6 +87,7 @@ class Researcher:
         self._failures: Counter[bool] = Counter()
         self._best: Best | None = None
         self._told_idle = False
+        self._falls = 0
 
     @property
     def research(self) -> Research:
@@ -356,6 +357,7 @@ class Researcher:
         self._notebook.prune([*others, *self._waiting])
         if job.program == before.champion:
             self._watch_baseline(run, outcome)
+            self._watch_champion(before, run, outcome)
         elif run.status == "void" and job.program not in self.research.candidates:
             return self._notebook.reseeded(job, others)
         return None
@@ -394,12 +396,23 @@ class Researcher:
             note=note,
         )
 
+    def _watch_champion(self, before: Research, run: Run, outcome: Outcome) -> None:
+        """Two champions that fail one after the other are hardly the fault of either."""
+        if run.status == "done":
+            self._falls = 0
+        elif len(self.research.kept) < len(before.kept):
+            self._falls += 1
+            self._failures.clear()
+            if self._falls > 1:
+                _give_up(run, outcome)
+            self._emit(Said("the champion keeps failing: back to the one before it", alarm=True))
+
     def _watch_baseline(self, run: Run, outcome: Outcome) -> None:
         if run.status == "done":
             self._failures.clear()
             return
         self._failures[run.status == "void"] += 1
-        if self._failures[False] >= BASELINE_FAILURES_MAX:
+        if self._failures[False] >= BASELINE_FAILURES_MAX and run.program == self.research.champion:
             _give_up(run, outcome)
         if self._failures[True] >= BASELINE_VOIDS_MAX:
             raise SkepError(

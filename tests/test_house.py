@@ -68,6 +68,10 @@ PURE = [
     "gossip/wire.py",
     "node/plan.py",
     "node/history.py",
+    "node/offers.py",
+    "node/adoption.py",
+    "node/provenance.py",
+    "strategies/adopt.py",
 ]
 IMPURE = {"asyncio", "os", "random", "secrets", "socket", "subprocess", "threading", "time", "trio"}
 """What a pure module has no use for: clocks, chance, files, other processes, the network."""

@@ -3,7 +3,7 @@
 Programs come in three classes. *Knob*: the seed program of a task that ships with Skep, with other
 numbers within the ranges that the task gives. *Own*: edits made here, by the user or by strategies
 of this node. *Stranger*: everything else. The answer is the executor's to enforce; what class a
-program has is found out by `node.experiment`.
+program has is found out by `node.provenance`.
 """
 
 from msgspec import Struct

@@ -32,6 +32,8 @@ E_DROP = 0.1
 LOG_E_MAX = 700.0
 """Where exp still fits a float; far beyond any verdict."""
 VOIDS_MAX = 2
+FALLS_AFTER = 3
+"""Failures in a row after which a program that was kept is no longer the champion."""
 
 Stage = Literal["screening", "open", "kept", "discarded", "failed"]
 SETTLED: frozenset[Stage] = frozenset({"kept", "discarded", "failed"})
@@ -166,6 +168,8 @@ class Fold:
         self.squares = self.dof = 0.0
         self.reopened = 0
         self.voids: dict[bytes, int] = {}
+        self.failures = 0
+        """Of the champion, in a row."""
 
     def add(self, run_id: bytes, run: Run) -> None:
         """Take in the next run of the feed."""
@@ -221,12 +225,29 @@ class Fold:
 
     def _add_baseline(self, run_id: bytes, run: Run) -> None:
         if run.status != "done":
+            if run.program == self.champion and run.status != "void":
+                self._stumble()
             return
+        if run.program == self.champion:
+            self.failures = 0
         self.evidence[run.program].append(run_id)
         self._learn_noise(run_id, run)
         if run.program == self.champion:
             for program in list(self.open):
                 self._judge(program, run_id)
+
+    def _stumble(self) -> None:
+        """The champion failed. One that goes on failing gives way to the one before it: a program
+        could wait with that until it is built upon. The start program has nothing before it.
+        """
+        self.failures += 1
+        if self.failures < FALLS_AFTER or not self.kept:
+            return
+        fallen = self.candidates[self.kept.pop().program]
+        reason = f"failed {self.failures} times in a row after it was kept"
+        self._put(replace(fallen, stage="failed", reason=reason))
+        self.champion = self.kept[-1].program if self.kept else self.start
+        self.failures = 0
 
     def _is_or_was_champion(self, program: bytes) -> bool:
         known = self.candidates.get(program)
@@ -335,6 +356,7 @@ class Fold:
             )
         )
         self.champion = candidate.program
+        self.failures = 0
         sigma = self._noise().sigma
         for rival in [self.candidates[program] for program in self.open]:
             if self._overtaken(rival, candidate.effect, sigma):

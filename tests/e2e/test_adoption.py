@@ -99,7 +99,6 @@ async def test_what_one_home_finds_another_reruns_adopts_and_builds_upon(tmp_pat
         partial(skep, b, *join, "--experiments", str(EXPERIMENTS), timeout_s=300)
     )
     name = Identity.load(a).name
-    print(out)
     assert f"adopted from {name}: hotter" in out
 
     with Ledger.read(a) as ledger:

@@ -5,6 +5,7 @@ import random
 import statistics
 
 import pytest
+from msgspec.structs import replace
 
 from skep.evidence import Fold, Research, log_e_value, pooled_noise, research
 from skep.records import Run
@@ -217,3 +218,27 @@ def simulate(effects: list[float], rng: random.Random) -> Research:
         if state.kept:
             break
     return state.snapshot()
+
+
+def kept_then(*statuses: str) -> Research:
+    """A search that kept x, whose runs then end so."""
+    history = [*baselines(2.0, 2.0, 2.0), ("s", child("x", 1, 1.5)), ("r", child("x", 2, 1.5))]
+    for number, status in enumerate(statuses):
+        done = {"scores": [(7, 1.5)]} if status == "done" else {"scores": []}
+        run = make_run("x", seed=number + 9, strategy="baseline", parent="seed", **done)
+        history.append((f"later {number}", replace(run, status=status)))
+    return fold(history)
+
+
+def test_a_champion_that_fails_three_times_in_a_row_gives_way_to_the_one_before() -> None:
+    assert kept_then("crash", "crash").champion == content_id("x")
+    assert kept_then("crash", "crash", "void", "done", "crash").champion == content_id("x")
+    fallen = kept_then("crash", "void", "oom", "crash")
+    assert (fallen.champion, fallen.kept) == (START, ())
+    assert fallen.candidates[content_id("x")].stage == "failed"
+    assert kept_then("crash", "crash", "crash", "done").champion == START
+
+
+def test_a_finished_run_without_a_score_says_nothing() -> None:
+    empty = replace(child("x", 1, 1.5), scores=())
+    assert fold([*baselines(2.0, 2.0), ("x", empty)]).candidates == {}
