@@ -156,13 +156,13 @@ class Reader:
             last = (*rows[-1][3:], rows[-1][0])
             yield from (self._signed(row[:3]) for row in rows)
 
-    def ids_at(self, author: bytes, session: bytes, seq: int) -> list[bytes]:
-        """Ids of the records of one place."""
-        rows = self._rows(
-            "SELECT id FROM records WHERE author = ? AND session = ? AND seq = ? ORDER BY id",
-            (author, session, seq),
+    def places(self, author: bytes, session: bytes) -> list[tuple[bytes, bytes, int, bytes]]:
+        """(author, session, seq, id) of all records of a chain, in order of seq and id."""
+        return self._rows(
+            "SELECT author, session, seq, id FROM records WHERE author = ? AND session = ? "
+            "ORDER BY seq, id",
+            (author, session),
         )
-        return [row[0] for row in rows]
 
     def chain(
         self, author: bytes, session: bytes, start: int, stop: int, limit_bytes: int

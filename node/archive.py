@@ -13,8 +13,8 @@ from typing import TypeVar
 from msgspec import Struct
 
 from gossip.archive import Contents, Entry, Text, read_archive, write_archive
-from gossip.chains import Chain
 from gossip.identity import verify
+from gossip.incoming import Incoming
 from gossip.intake import Intake
 from gossip.statements import Program, keep_program
 from gossip.store import Store
@@ -155,7 +155,7 @@ def import_archive(
 def _inspect(entries: Iterable[Entry], store: Store) -> _Findings:
     """Check every signature, hash and link."""
     findings = _Findings()
-    chain: Chain | None = None
+    chain: Incoming | None = None
     for entry in entries:
         if isinstance(entry, RecordError):
             findings.unreadable += 1
@@ -165,14 +165,14 @@ def _inspect(entries: Iterable[Entry], store: Store) -> _Findings:
             record = entry.record
             if chain is None or (chain.author, chain.session) != (record.author, record.session):
                 _note(findings, chain)
-                chain = Chain(entry, store.ids_at)
+                chain = Incoming(entry, store.places(record.author, record.session))
             genuine = verify(record.author, entry.body, entry.signature)
             chain.follow(entry, genuine=genuine)
     _note(findings, chain)
     return findings
 
 
-def _note(findings: _Findings, chain: Chain | None) -> None:
+def _note(findings: _Findings, chain: Incoming | None) -> None:
     """Add what a chain came to, now that it has ended."""
     if chain is None:
         return

@@ -49,7 +49,7 @@ PURE = [
     "skep/*",
     "strategies/constants.py",
     "strategies/gp.py",
-    "gossip/chains.py",
+    "gossip/incoming.py",
     "gossip/positions.py",
     "gossip/quota.py",
     "gossip/schema.py",

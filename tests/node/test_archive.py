@@ -153,7 +153,7 @@ def test_good_chains_are_taken_and_bad_ones_refused_whole(skep: Skep, tmp_path: 
     lines = answer.splitlines()
     assert lines[0] == "took 4 records and 1 programs"
     assert sorted(line.split(" of ")[0] + ":" + line.split(":")[1] for line in lines[1:3]) == [
-        "refused 2 records: record 1 is missing, and so is what leads to those behind",
+        "refused 2 records: record 1 is missing, and leads to those behind",
         "refused 3 records: record 2 has a wrong signature",
     ]
     assert lines[3:] == [
