@@ -6,6 +6,8 @@ do. At the end the best programs by repeated runs are trained anew with fresh se
 draws that the search never saw, beside the seed program.
 
     python scripts/bench/headroom.py FOLDER [--trials 500] [--budget 20] [--json]
+
+Trials are noted in FOLDER as they end, and a search that was broken off goes on from there.
 """
 
 import argparse
@@ -40,7 +42,9 @@ def main() -> None:
 async def measure(options: argparse.Namespace) -> dict[str, object]:
     """Search, then compare seed program and finalists on fresh seeds and draws."""
     async with laboratory(options.folder, budget_s=options.budget) as lab:
-        search = Search(lab, options.trials, quiet=options.json)
+        task = lab.task.facts.id.hex()[:12]
+        notes = options.folder / f"headroom-{task}.jsonl"
+        search = Search(lab, options.trials, notes, quiet=options.json)
         await search.run()
         start = lab.task.facts.seed_program
         finalists = [start, *search.best(FINALISTS)]
@@ -64,16 +68,26 @@ async def measure(options: argparse.Namespace) -> dict[str, object]:
 
 
 class Search:
-    """Tune on all slots at once, one run per trial."""
+    """Tune on all slots at once, one run per trial.
 
-    def __init__(self, lab: Laboratory, trials: int, *, quiet: bool) -> None:
+    Args:
+        lab: runs programs.
+        trials: how many in all.
+        notes: file of the trials that have ended, one JSON array `[source, score]` a line.
+        quiet: show no progress.
+    """
+
+    def __init__(self, lab: Laboratory, trials: int, notes: Path, *, quiet: bool) -> None:
         self._lab = lab
         self._limit = trials
         self._quiet = quiet
         self._tune = Tune()
         self._results: dict[str, float | None] = {}
-        self._pending: list[str] = [lab.task.facts.seed_program]
-        self._started = 0
+        self._pending: list[str] = []
+        self._notes = notes
+        if notes.exists():
+            self._results = dict(map(json.loads, notes.read_text().splitlines()))
+        self._started = len(self._results)
 
     async def run(self) -> None:
         """Run all trials."""
@@ -101,11 +115,14 @@ class Search:
             values = await self._lab.run(slot, text, 100_000 + number, [PINNED_DRAW])
             self._pending.remove(text)
             self._results[text] = values[0] if values else None
+            with self._notes.open("a") as file:
+                file.write(json.dumps([text, self._results[text]]) + "\n")
             known = [value for value in self._results.values() if value is not None]
             self.tell(f"{number}/{self._limit}  {values}  best {min(known, default=None)}")
 
     async def _next(self) -> str | None:
         if self._started == 1:
+            self._pending.append(self._lab.task.facts.seed_program)
             return self._pending[0]
         proposal = await self._tune.propose(self._view())
         if proposal is None:
