@@ -7,7 +7,6 @@ Its records, and nothing else, are put into the ledger of home B, where a plain 
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 import trio
@@ -23,7 +22,8 @@ from node.loop import Researcher
 from skep.patch import apply
 from skep.ports import Proposal, View
 from skep.records import SetConstant, program_id
-from tests.e2e.nodes import skep, skep_json
+from tests.e2e.nodes import skep, skep_json, skep_process
+from tests.e2e.test_join import wait_for
 from trainer.policy import Consent
 
 BUDGET_S = 0.5
@@ -31,7 +31,8 @@ GOOD = (SetConstant("LR", 0.012), SetConstant("BATCH_SIZE", 8))
 """Many sigma better than the seed program at so small a budget: it is far from converged."""
 
 
-EXPERIMENTS = 5
+EXPERIMENTS = 12
+"""Ends a search that never gets there."""
 
 
 def seed_program(home: Path) -> str:
@@ -89,15 +90,23 @@ async def hand_over(giver: Path, taker: Path) -> None:
         assert await mine.admit(said) == len(said)
 
 
-async def test_what_one_home_finds_another_reruns_adopts_and_builds_upon(tmp_path: Path) -> None:
+def built_upon(home: Path, program: bytes) -> bool:
+    """Whether a home has a run of anything that was made from a program."""
+    with Ledger.read(home) as ledger:
+        runs = ledger.runs(known_tasks(Home(home))[0].id)
+    return any(run.parent == program for _, run in runs)
+
+
+def test_what_one_home_finds_another_reruns_adopts_and_builds_upon(tmp_path: Path) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
-    found = await find(a)
+    found = trio.run(find, a)
     assert found == program_id(apply(seed_program(a), GOOD)), "home A keeps it"
-    await hand_over(a, b)
-    join = ["join", "--solo", "--budget", str(BUDGET_S), "--jobs", "2", "--device", "cpu"]
-    out = await trio.to_thread.run_sync(
-        partial(skep, b, *join, "--experiments", str(EXPERIMENTS), timeout_s=300)
-    )
+    trio.run(hand_over, a, b)
+    options = ["--solo", "--budget", str(BUDGET_S), "--jobs", "2", "--device", "cpu"]
+    process = skep_process(b, "join", *options, "--experiments", str(EXPERIMENTS))
+    wait_for(lambda: built_upon(b, found), process, limit_s=600)
+    skep(b, "finish")
+    out, _ = process.communicate(timeout=300)
     name = Identity.load(a).name
     assert f"adopted from {name}: hotter" in out
 

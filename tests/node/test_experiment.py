@@ -20,11 +20,13 @@ class Scorer:
     def __init__(self, own: Scored) -> None:
         self._own = own
         self.probed: list[tuple[str, bool]] = []
+        self.codes: list[str] = []
 
     async def score(
         self, slot: int, subjects: Sequence[Subject], draws: Sequence[Draw], *, probe: bool
     ) -> list[Scored]:
         self.probed += [(subject.source, probe) for subject in subjects]
+        self.codes += [subject.code for subject in subjects]
         of_parent = Scored((2_000_000,) * len(draws))
         return [self._own if one.source == "own" else of_parent for one in subjects]
 
@@ -40,11 +42,11 @@ async def measured(scorer: Scorer) -> tuple[str, str, int]:
         purpose="screen",
         note="a hypothesis",
     )
-    parent = Parent(content_id("run"), "parent", CHECKPOINT)
+    parent = Parent(content_id("run"), "parent", CHECKPOINT, "stranger")
     scoring = Scoring((Draw(7),), (parent,))
     bench = Bench(STORIES, scorer, Path(), CPU)  # type: ignore[arg-type]
     outcome = Outcome(status="done", checkpoint=CHECKPOINT)
-    run = await measure(bench, 0, job, "own", outcome, scoring, 0.0)
+    run = await measure(bench, 0, job, "own", "knob", outcome, scoring, 0.0)
     return run.status, run.note, len(run.scores) + len(run.rescored)
 
 
@@ -52,6 +54,7 @@ async def test_a_candidate_is_probed_and_its_parents_are_not() -> None:
     scorer = Scorer(Scored((1_000_000, 1_000_000)))
     assert await measured(scorer) == ("done", "a hypothesis", 3)
     assert scorer.probed == [("own", True), ("parent", False)]
+    assert scorer.codes == ["knob", "stranger"], "each model is what its own program is"
 
 
 @pytest.mark.parametrize(
