@@ -59,7 +59,7 @@ class Intake:
             raise
         self._store.commit(
             [
-                *map(prune_record, going),
+                *(part for one in going for part in prune_record(one)),
                 *(part for one in fresh.values() for part in keep_record(one, own=False)),
             ]
         )

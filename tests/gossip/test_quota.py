@@ -177,6 +177,20 @@ def test_pruning_goes_on_where_it_was_and_passes_over_what_stays(
         assert count * ROW_BYTES + size <= quota + 4 * cost(records[0])
 
 
+def test_the_room_of_pruned_records_is_used_again(tmp_path: Path) -> None:
+    records = chain_of([f"p{number}" for number in range(600)])
+    path = tmp_path / "skep.db"
+    with closing(Store.open(path)) as store:
+        intake = Intake(store, KEY.public, sum(map(cost, records[:300])))
+        intake.take(records[:300])
+        pages = store._rows("PRAGMA page_count")[0][0]
+        for start in range(300, 600, 20):
+            intake.take(records[start : start + 20])
+        assert store.kept_of_others(KEY.public)[0] in (299, 300)
+        # 300 places take up to 500 bytes each; unused room would take as much as 300 records.
+        assert store._rows("PRAGMA page_count")[0][0] - pages < 300 * 500 / 4096
+
+
 async def test_a_ledger_keeps_to_its_quota(tmp_path: Path) -> None:
     records = chain_of([f"p{number}" for number in range(8)])
     async with open_ledger(tmp_path) as ledger:
