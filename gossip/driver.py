@@ -170,7 +170,7 @@ class Swarm:
             validator=self._validator,
         )
         core.rendezvous.add(self._bootstrap, "bootstrap")
-        core.rendezvous.add(_read_peers(self._remembered), "remembered")
+        core.rendezvous.add(read_peers(self._remembered), "remembered")
         return core
 
     # What the node tells
@@ -375,7 +375,7 @@ class _Stored:
         return found.source if found else None
 
 
-def _read_peers(path: Path) -> list[str]:
+def read_peers(path: Path) -> list[str]:
     """Addresses noted by `Swarm`; a damaged file is as good as none."""
     try:
         found = msgspec.json.decode(path.read_bytes(), type=list[str])

@@ -1,4 +1,4 @@
-"""Where records stand: the little that is kept in memory of each record of a swarm. Pure values."""
+"""Where records stand, and how many there are: what is known of them unread. Pure values."""
 
 from msgspec import Struct
 
@@ -19,6 +19,28 @@ class Position(Struct, frozen=True, gc=False):
     seq: int
     id: bytes
     time: int
+
+
+class Stock(Struct, frozen=True, gc=False):
+    """What a home holds of one chain.
+
+    Attributes:
+        author: public key (32 bytes).
+        session: which of the author's chains (8 bytes).
+        records: how many, those behind a fork included.
+        pruned: how many more there were, of which only the place is left.
+        size: their signatures and bodies, in bytes.
+        forked: whether two records share a place: the author said two things at once.
+        newest: latest time in them, milliseconds since the epoch by the author's clock.
+    """
+
+    author: bytes
+    session: bytes
+    records: int
+    pruned: int
+    size: int
+    forked: bool
+    newest: int
 
 
 class Holding(Struct, frozen=True):

@@ -141,7 +141,7 @@ class Core:
         self._rng = random.Random(seed)  # noqa: S311 - choices, not secrets
         self.rendezvous = Rendezvous(me, params, self._rng)
         self.validator = validator or Validator(swarm)
-        self._standing = Standing()
+        self.standing = Standing()
         self._now = now
         self._effects: list[Effect] = []
         self._pending: dict[int, tuple[bytes, Request]] = {}
@@ -285,7 +285,7 @@ class Core:
         return len(self.peers) < 2 * self._params.connections_max
 
     def _blame(self, peer: bytes, points: float, why: str) -> None:
-        refuse_s = self._standing.blame(self._now, peer, points)
+        refuse_s = self.standing.blame(self._now, peer, points)
         if refuse_s:
             self.peers.pop(peer, None)
             self.sync.forget(peer)

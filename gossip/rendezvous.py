@@ -20,6 +20,22 @@ FAILURES_MAX = 8
 Source = Literal["bootstrap", "remembered", "found"]
 
 
+class Tried(Struct, frozen=True):
+    """A known address and what came of it.
+
+    Attributes:
+        address: multiaddr.
+        source: how it got here.
+        failures: attempts in a row that failed.
+        answered: whether the last attempt succeeded; False before the first one, too.
+    """
+
+    address: str
+    source: Source
+    failures: int
+    answered: bool
+
+
 class _Known(Struct):
     address: Address
     source: Source
@@ -60,11 +76,16 @@ class Rendezvous:
             elif source == "bootstrap":
                 known.source = source
 
+    def known(self) -> list[Tried]:
+        """All known addresses."""
+        return [
+            Tried(text, known.source, known.failures, known.failures == 0 and known.due > 0.0)
+            for text, known in self._known.items()
+        ]
+
     def good(self) -> list[str]:
         """Addresses that answered last time, to be remembered and handed on."""
-        return [
-            text for text, known in self._known.items() if known.failures == 0 and known.due > 0.0
-        ]
+        return [one.address for one in self.known() if one.answered]
 
     def due(self, now: float, connected: Collection[bytes]) -> list[str]:
         """Addresses to dial now; each has to be reported back by `connected` or `failed`."""

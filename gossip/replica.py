@@ -162,15 +162,16 @@ class Replica:
     def __init__(self, positions: Iterable[tuple[bytes, bytes, int, bytes]] = ()) -> None:
         self._chains: dict[bytes, Chain] = {}
         self._digest: bytes | None = None
+        self._records = 0
         for author, session, seq, content_id in positions:
             key = chain_key(author, session)
             chain = self._chains.setdefault(key, Chain(author, session))
             if chain.place(seq, content_id, chain.before(min(seq, chain.next))) in ("new", "fork"):
-                chain.put(seq, content_id)
+                self._put(chain, seq, content_id)
 
     def __len__(self) -> int:
         """How many records there are that count."""
-        return sum(chain.next for chain in self._chains.values())
+        return self._records
 
     @property
     def size(self) -> int:
@@ -197,10 +198,14 @@ class Replica:
         """Take in a record whose place is `new` or `fork`."""
         record = signed.record
         key = chain_key(record.author, record.session)
-        self._chains.setdefault(key, Chain(record.author, record.session)).put(
-            record.seq, signed.id
-        )
+        chain = self._chains.setdefault(key, Chain(record.author, record.session))
+        self._put(chain, record.seq, signed.id)
         self._digest = None
+
+    def _put(self, chain: Chain, seq: int, content_id: bytes) -> None:
+        before = chain.next
+        chain.put(seq, content_id)
+        self._records += chain.next - before
 
     def row(self, key: bytes) -> Row | None:
         """How a chain stands."""

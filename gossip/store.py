@@ -21,9 +21,10 @@ from urllib.parse import quote
 import msgspec
 from sqlite_utils import Database
 
+from gossip.counting import KINDS, LAST_RUN, LAST_SWARM, STOCK
 from gossip.disk import FORBIDDEN_ADVICE, FULL_ADVICE
 from gossip.jobs import Job
-from gossip.positions import Holding, Position
+from gossip.positions import Holding, Position, Stock
 from gossip.quota import KEPT_KINDS, built_on
 from gossip.schema import LATEST_COLUMN, PRAGMAS, SCHEMA, SCHEMA_VERSION, UPGRADE
 from gossip.statements import Program, Statement, keep_program, note_built_on
@@ -195,6 +196,29 @@ class Reader:
         """What there is of each author."""
         rows = self._rows("SELECT author, sum(size > 0), sum(size) FROM records GROUP BY author")
         return {author: Holding(records, size) for author, records, size in rows}
+
+    def stock(self, swarm: bytes) -> list[Stock]:
+        """What there is of each chain of a swarm."""
+        return [
+            Stock(author, session, records, pruned, size, bool(forked), newest)
+            for author, session, records, pruned, size, forked, newest in self._rows(
+                STOCK, (swarm,)
+            )
+        ]
+
+    def kinds(self, swarm: bytes) -> dict[tuple[bytes, str], int]:
+        """How many records of a swarm there are of each task and kind."""
+        return {(task, kind): count for task, kind, count in self._rows(KINDS, (swarm,))}
+
+    def last_run(self, author: bytes, session: bytes) -> SignedRecord | None:
+        """The latest run among the last records of a chain."""
+        rows = self._rows(LAST_RUN, (author, session))
+        return self._signed(rows[0]) if rows else None
+
+    def last_swarm(self, besides: bytes) -> bytes | None:
+        """The swarm of the record that arrived last, one swarm left out."""
+        rows = self._rows(LAST_SWARM, (besides,))
+        return rows[0][0] if rows else None
 
     def ids_of(self, author: bytes) -> list[bytes]:
         """Ids of all records of an author, in order of arrival."""

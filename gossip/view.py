@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from gossip.jobs import Job
-from gossip.positions import Holding, Position
+from gossip.positions import Holding, Position, Stock
 from gossip.statements import Program
 from gossip.store import Reader
 from gossip.wire import ID_BYTES
@@ -106,6 +106,23 @@ class LedgerView:
     def holdings(self) -> dict[bytes, Holding]:
         """How much there is of each author, this node included."""
         return self._reader.holdings()
+
+    def stock(self, swarm: bytes) -> list[Stock]:
+        """How much there is of each chain of a swarm; no record is read for it."""
+        return self._reader.stock(swarm)
+
+    def kinds(self, swarm: bytes) -> dict[tuple[bytes, str], int]:
+        """How many records of a swarm there are, by task and kind."""
+        return self._reader.kinds(swarm)
+
+    def last_run(self, author: bytes, session: bytes) -> Run | None:
+        """The latest run of a chain, if there is one among its last records."""
+        found = self._reader.last_run(author, session)
+        return found.run if found else None
+
+    def last_swarm(self, besides: bytes) -> bytes | None:
+        """The swarm of the record that arrived last, one swarm left out; None without any."""
+        return self._reader.last_swarm(besides)
 
     def program(self, content_id: bytes) -> str:
         """Source of a program.

@@ -277,7 +277,8 @@ class _Session:
         return self._membership.answer() if self._membership else {"swarm": None}
 
     async def _report(self) -> dict[str, Any]:
-        return self._status.answer()
+        around = self._membership.glance() if self._membership else None
+        return {**self._status.answer(), "swarm": around}
 
     async def _pause(self) -> dict[str, Any]:
         await self._researcher.pause()

@@ -30,7 +30,9 @@ IDLE: Mapping[str, Any] = {
     "runs": 0,
     "judged": 0,
     "kept": 0,
+    "best": None,
     "last_verdict": "",
+    "verdicts": [],
     "slots": [],
 }
 """What a node without research answers to `skep status`, beside its process."""
@@ -85,7 +87,8 @@ async def _take_part(
     started = trio.current_time()
 
     async def status() -> dict[str, Any]:
-        return {**IDLE, "pid": os.getpid(), "up_s": round(trio.current_time() - started)}
+        up_s = round(trio.current_time() - started)
+        return {**IDLE, "pid": os.getpid(), "up_s": up_s, "swarm": membership.glance()}
 
     async def swarm() -> dict[str, Any]:
         return membership.answer()

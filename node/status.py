@@ -5,6 +5,7 @@ It holds nothing that is not shown; history is read from the ledger by `node.his
 
 import os
 import time
+from collections import deque
 from typing import Any
 
 from msgspec import Struct, structs
@@ -18,6 +19,8 @@ from skep.events import (
     Progressed,
     Started,
 )
+
+VERDICTS_MAX = 8
 
 
 class Slot(Struct):
@@ -58,7 +61,8 @@ class Status:
         self._paused = False
         self._finishing = False
         self._runs = self._judged = self._kept = 0
-        self._last = ""
+        self._best: float | None = None
+        self._verdicts: deque[Judged] = deque(maxlen=VERDICTS_MAX)
 
     def take(self, event: Event) -> None:
         """Bring the picture up to date."""
@@ -82,9 +86,9 @@ class Status:
             case Judged():
                 self._judged += 1
                 self._kept += event.verdict == "keep"
-                self._last = f"{event.verdict}: {event.note} ({event.reason})"
+                self._verdicts.append(event)
             case Best():
-                self._champion = event.program
+                self._champion, self._best = event.program, event.value
             case Paused():
                 self._paused = event.paused
 
@@ -99,6 +103,7 @@ class Status:
 
     def answer(self) -> dict[str, Any]:
         """The picture as plain JSON values; counts are of this start of the node."""
+        last = self._verdicts[-1] if self._verdicts else None
         return {
             "pid": os.getpid(),
             "task": self._task,
@@ -111,6 +116,16 @@ class Status:
             "runs": self._runs,
             "judged": self._judged,
             "kept": self._kept,
-            "last_verdict": self._last,
+            "best": self._best,
+            "last_verdict": f"{last.verdict}: {last.note} ({last.reason})" if last else "",
+            "verdicts": [
+                {
+                    "program": one.program.hex(),
+                    "verdict": one.verdict,
+                    "reason": one.reason,
+                    "note": one.note,
+                }
+                for one in self._verdicts
+            ],
             "slots": [structs.asdict(slot) for slot in self._slots],
         }

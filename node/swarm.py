@@ -17,18 +17,18 @@ from msgspec.structs import replace
 import skep
 from gossip.addresses import parse_address
 from gossip.driver import Doing, Swarm
-from gossip.identity import Identity, friendly_name, peer_id
+from gossip.identity import Identity, friendly_name
 from gossip.lan import announced
 from gossip.ledger import Ledger
 from gossip.mesh import BOOTSTRAP, LEAF, Degrees, open_mesh
-from gossip.messages import Presence
 from gossip.params import MEETING_PLACE, NODE, Params
 from gossip.swarms import PUBLIC_SWARM
 from gossip.transport import Handler, Service, Transport
 from gossip.validate import Validator
+from node.company import Company
 from node.config import Settings
 from skep.errors import ConfigError, SkepError
-from skep.events import Event, Said
+from skep.events import Event, Met, Said
 from skep.records import SignedRecord
 
 SOFTWARE = f"skep {skep.__version__}"
@@ -158,6 +158,7 @@ class Membership:
             doing=doing,
             listener=self,
         )
+        self._company = Company(self.swarm, place.name, place.swarm)
         ledger.told = self.swarm.said
 
     # What the driver tells
@@ -243,12 +244,17 @@ class Membership:
             self._emit(Said(f"a program of a peer cannot be taken: {error}"))
 
     async def _tell_company(self) -> None:
-        """Say when the first peer is met, and when this node is alone."""
+        """Say how many peers there are, when the first is met, and when this node is alone."""
         alone: bool | None = None
+        met = 0
         since = trio.current_time()
         while True:
             await trio.sleep(LOOK_S)
             peers = self.swarm.core.peers
+            self._company.sample(trio.current_time())
+            if len(peers) != met:
+                met = len(peers)
+                self._emit(Met(met))
             if peers and alone is not False:
                 alone = False
                 names = ", ".join(friendly_name(peer) for peer in list(peers)[:3])
@@ -265,46 +271,11 @@ class Membership:
 
     def answer(self) -> dict[str, Any]:
         """Swarm and peers as plain JSON values."""
-        core = self.swarm.core
-        now = trio.current_time()
-        present = core.present(now)
-        transport = self.swarm.transport
-        return {
-            "swarm": self._place.name,
-            "swarm_id": self._place.swarm.hex(),
-            "peer_id": self._identity.peer_id,
-            "addresses": list(transport.addresses) if transport else [],
-            "records": len(core.replica),
-            "feeds": core.replica.size,
-            "behind": core.sync.behind,
-            "peers": [
-                {
-                    "peer_id": peer_id(peer),
-                    "name": friendly_name(peer),
-                    "address": known.address,
-                    "inbound": known.inbound,
-                    "connected_s": round(now - known.since),
-                    **_presence(present.get(peer)),
-                }
-                for peer, known in core.peers.items()
-            ],
-            "present": [
-                {"peer_id": peer_id(author), "name": friendly_name(author), **_presence(one)}
-                for author, one in present.items()
-            ],
-        }
+        return self._company.document(trio.current_time())
 
-
-def _presence(presence: Presence | None) -> dict[str, Any]:
-    if presence is None:
-        return {"role": None, "tier": None, "task": None, "records": None, "running": None}
-    return {
-        "role": presence.role,
-        "tier": presence.tier,
-        "task": presence.task.hex(),
-        "records": presence.records,
-        "running": len(presence.running),
-    }
+    def glance(self) -> dict[str, Any]:
+        """The little of it that is shown all the time."""
+        return self._company.glance(trio.current_time())
 
 
 def bootstrap_addresses(given: Sequence[str]) -> tuple[str, ...]:

@@ -84,4 +84,10 @@ class Said(Struct, frozen=True):
     alarm: bool = False
 
 
-Event = Started | Progressed | Finished | Judged | Best | Paused | Said
+class Met(Struct, frozen=True):
+    """The number of connected peers changed."""
+
+    peers: int
+
+
+Event = Started | Progressed | Finished | Judged | Best | Paused | Said | Met

@@ -50,6 +50,7 @@ PURE = [
     "strategies/constants.py",
     "strategies/gp.py",
     "gossip/incoming.py",
+    "gossip/counting.py",
     "gossip/positions.py",
     "gossip/quota.py",
     "gossip/schema.py",

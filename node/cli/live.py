@@ -23,6 +23,7 @@ from skep.events import (
     Event,
     Finished,
     Judged,
+    Met,
     Paused,
     Progressed,
     Said,
@@ -100,6 +101,7 @@ class Screen:
         self._judged = self._kept = 0
         self._best: Best | None = None
         self._paused = False
+        self._peers: int | None = None
         self._since = time.monotonic()
 
     def show(self, event: Event) -> None:
@@ -127,6 +129,8 @@ class Screen:
                 self._best = event
             case Paused():
                 self._paused = event.paused
+            case Met():
+                self._peers = event.peers
 
     def picture(self) -> RenderableType:
         """The slots, the last verdicts, and one line about all of it."""
@@ -154,7 +158,8 @@ class Screen:
         known = found is not None and found.value is not None
         best = f"{number(found.value)} by {short(found.program)}" if found and known else "-"
         state = "paused" if self._paused else duration(time.monotonic() - self._since)
-        return f"{state}  ·  {self._judged} judged, {self._kept} kept  ·  best so far {best}"
+        peers = "" if self._peers is None else f"  ·  peers {self._peers}"
+        return f"{state}  ·  {self._judged} judged, {self._kept} kept  ·  best so far {best}{peers}"
 
 
 @contextlib.contextmanager

@@ -1,0 +1,36 @@
+"""Questions that the database answers from its indices, as text. Nothing is run here.
+
+They count a swarm of hundreds of thousands of records in a fraction of a second, because no record
+is read. Of a record that was pruned its place is left: a kind and a size of nothing.
+"""
+
+STOCK = """
+    SELECT author, session, sum(size > 0), sum(size = 0), sum(size),
+        count(*) > count(DISTINCT seq), max(time)
+    FROM records WHERE swarm = ? GROUP BY author, session
+"""
+"""What there is of each chain of a swarm, in the order of `gossip.positions.Stock`."""
+
+KINDS = """
+    SELECT task, kind, sum(found) FROM (
+        SELECT task, kind, count(*) AS found FROM records GROUP BY task, kind
+        UNION ALL
+        SELECT task, kind, -count(*) FROM records
+        WHERE arrival IN (SELECT arrival FROM records WHERE swarm <> ?) GROUP BY +task, +kind
+    ) WHERE kind <> '' GROUP BY task, kind HAVING sum(found) > 0
+"""
+"""Records of a swarm by task and kind.
+
+The index does not know swarms: records of others are looked at, and taken off.
+"""
+
+LAST_RUN = """
+    SELECT id, body, signature FROM records WHERE arrival IN (
+        SELECT arrival FROM records WHERE author = ? AND session = ?
+        ORDER BY seq DESC, id DESC LIMIT 32
+    ) AND +kind = 'run' ORDER BY seq DESC, id DESC LIMIT 1
+"""
+"""The latest run among the last records of a chain."""
+
+LAST_SWARM = "SELECT swarm FROM records WHERE swarm <> ? ORDER BY arrival DESC LIMIT 1"
+"""The swarm of the record that arrived last, one swarm left out."""
