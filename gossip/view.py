@@ -77,6 +77,10 @@ class LedgerView:
         """Records of a kind (`claim`, `note`, …) under a task, in the order they arrived here."""
         return list(self._reader.said(task, kind))
 
+    def all_said(self, task: bytes, kind: str) -> Iterator[SignedRecord]:
+        """The same, read while the caller goes through them."""
+        return self._reader.said(task, kind)
+
     def positions(self, swarm: bytes) -> Iterator[Position]:
         """Places of all records of a swarm, pruned or not, in order of author, session, seq, id."""
         return self._reader.positions(swarm)

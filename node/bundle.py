@@ -17,8 +17,8 @@ from pathlib import Path
 
 from msgspec import structs
 
+from node.check import Check
 from node.config import KEYS, load
-from node.doctor import Check
 from skep.errors import ConfigError
 from trainer.sandbox.probing import Tried
 

@@ -1,6 +1,7 @@
 """What this machine offers and whether the home is in order, as a list of checks.
 
 Every check looks for itself and changes nothing; none needs a running node, a network or a GPU.
+What has to do with the swarm is `node.reach`.
 """
 
 import contextlib
@@ -8,20 +9,21 @@ import os
 import platform
 import stat
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
 
 import psutil
 import trio
-from msgspec import Struct
 
 from gossip.feeds import FEED_FILE
 from gossip.identity import Identity
 from gossip.store import Reader
 from gossip.view import LedgerView
 from gossip.wire import split_frames
+from node import reach
+from node.check import Check
 from node.config import load
 from node.home import FREE_MIN_BYTES, Home, free_bytes, known_tasks
 from skep.errors import SandboxError, SkepError
@@ -34,24 +36,6 @@ TORCH_VERSION = "2.13.0"
 PYTHON_MIN, PYTHON_END = (3, 11), (3, 14)
 MEMORY_MIN_GIB = 2.0
 FREE_WARN_BYTES = 5 * 2**30
-
-State = Literal["ok", "warn", "bad"]
-
-
-class Check(Struct, frozen=True):
-    """One thing that was looked at.
-
-    Attributes:
-        name: what.
-        state: `ok`, `warn` (works, but worse than it could) or `bad` (a node would not run).
-        finding: what was found, one clause.
-        fix: what to do about it; empty where nothing needs doing.
-    """
-
-    name: str
-    state: State
-    finding: str
-    fix: str = ""
 
 
 def examine(root: Path) -> tuple[list[Check], list[Tried]]:
@@ -68,7 +52,7 @@ def examine(root: Path) -> tuple[list[Check], list[Tried]]:
         tried = error.what
     machine = [_python(), _torch(), _sandbox(guarantees), _escapes(guarantees, tried)]
     machine += [_cores(), _memory(), _gpu()]
-    checks = [*machine, _disk(root), _config(root), *_home(root)]
+    checks = [*machine, _disk(root), _config(root), *_swarm(root), *_home(root)]
     return checks, [] if isinstance(tried, str) else tried
 
 
@@ -165,6 +149,14 @@ def _config(root: Path) -> Check:
     return Check(
         "config", "ok", "config.toml is fine" if (root / "config.toml").exists() else "defaults"
     )
+
+
+def _swarm(root: Path) -> list[Check]:
+    try:
+        settings = load(root)
+    except SkepError:
+        return []  # the check of the settings says what is wrong with them
+    return trio.run(reach.examine, Home(root), settings, time.time_ns() // 1_000_000)
 
 
 def _home(root: Path) -> Iterator[Check]:

@@ -7,10 +7,10 @@ from typing import Any
 
 from node.cli.output import SHORT_DIGITS, AsJson, duration, emit, facts, number, say, short, table
 from node.cli.reading import NOTHING_YET, Reading, reading
+from node.cli.running import asked, company_line, state_of
 from node.config import home_folder
 from node.export.documents import Document, task_document
 from node.history import History
-from skep.errors import ConfigError
 
 
 def status(*, json: AsJson = False) -> None:
@@ -20,7 +20,7 @@ def status(*, json: AsJson = False) -> None:
         json: print a JSON object.
     """
     with reading() as home:
-        running, reason = _running(home)
+        running, reason = asked(home.home, "status")
         found = home.history(None)
         if json:
             emit(_document(home, found, running))
@@ -69,20 +69,6 @@ async def _tell(verb: str, done: str, json: bool) -> None:
     emit(answer) if json else say(done)
 
 
-def _running(home: Reading) -> tuple[dict[str, Any] | None, str]:
-    """The running node's own account of itself, or why there is none."""
-    if not home.home.control.exists():
-        return None, f"no node is running on {home.home.root}"
-    import trio
-
-    from node.control import ask
-
-    try:
-        return trio.run(ask, home.home.root, "status"), ""
-    except ConfigError as error:
-        return None, error.what
-
-
 def _document(home: Reading, found: History | None, running: dict[str, Any] | None) -> Document:
     rows = found.experiments if found else ()
     lineage = found.lineage if found else ()
@@ -98,6 +84,7 @@ def _document(home: Reading, found: History | None, running: dict[str, Any] | No
         "this_start": counts,
         "last_verdict": node.get("last_verdict", ""),
         "slots": node.get("slots", []),
+        "swarm": node.get("swarm"),
         "task": task_document(found.task) if found else None,
         "tier": found.tier if found else None,
         "sigma": found.research.noise.sigma if found else None,
@@ -111,10 +98,19 @@ def _document(home: Reading, found: History | None, running: dict[str, Any] | No
 
 
 def _show_node(node: dict[str, Any]) -> None:
-    state = "paused" if node["paused"] else "finishing" if node["finishing"] else "researching"
-    say(f"{state} on {node['task']} for {duration(node['up_s'])} (pid {node['pid']})")
+    say(f"{state_of(node)} for {duration(node['up_s'])} (pid {node['pid']})")
+    if node.get("swarm"):
+        say(company_line(node["swarm"]))
+    if node["slots"]:
+        _show_slots(node["slots"])
+    if node["last_verdict"]:
+        say(f"last: {node['last_verdict']}")
+    say()
+
+
+def _show_slots(slots: list[dict[str, Any]]) -> None:
     rows = []
-    for index, slot in enumerate(node["slots"]):
+    for index, slot in enumerate(slots):
         steps = f"{slot['step']}/{slot['steps']}" if slot["steps"] else "-"
         left = "-" if slot["left_s"] is None else duration(slot["left_s"])
         phase = slot["phase"] or "idle"
@@ -135,9 +131,6 @@ def _show_node(node: dict[str, Any]) -> None:
         rows,
         words=("phase", "program", "experiment"),
     )
-    if node["last_verdict"]:
-        say(f"last: {node['last_verdict']}")
-    say()
 
 
 def _show_results(found: History) -> None:
