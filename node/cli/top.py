@@ -47,7 +47,7 @@ async def top(*, once: Annotated[bool, Parameter(negative="")] = False) -> None:
     Args:
         once: print one snapshot and end.
     """
-    watched = _Watched(home_folder())
+    watched = Watched(home_folder())
     if not once and sys.stdout.isatty():
         await _watch(watched)
     else:
@@ -57,7 +57,7 @@ async def top(*, once: Annotated[bool, Parameter(negative="")] = False) -> None:
             print("".join(segment.text for segment in line).rstrip())
 
 
-class _Watched:
+class Watched:
     """The node on a home, if there is one."""
 
     def __init__(self, home: Path) -> None:
@@ -78,7 +78,7 @@ class _Watched:
         return picture(node, self._names)
 
 
-async def _watch(watched: _Watched) -> None:
+async def _watch(watched: Watched) -> None:
     """Draw until told to end."""
     console = Console(highlight=False, markup=False, emoji=False)
     with (
@@ -201,7 +201,7 @@ def _swarm(swarm: Answer, names: Names) -> Iterator[RenderableType]:
     records = f"{swarm['records']:,} records{behind(swarm)}"
     parts = [swarm["swarm"], f"{swarm['peers_total']} peers"]
     parts += [f"{swarm['present_total']} others present", records]
-    parts += [] if pace is None else [f"{pace:g} records a minute"]
+    parts += [] if pace is None else [f"{pace:g} a minute"]
     yield Text("  ·  ".join(parts), style="bold")
     if swarm["peers"]:
         yield Text()

@@ -13,10 +13,14 @@ from gossip.feeds import Link
 from gossip.identity import Identity
 from gossip.ledger import Ledger
 from gossip.messages import Presence
+from gossip.params import MEETING_PLACE
+from gossip.protocol import Core
+from gossip.replica import Replica
 from gossip.swarms import PUBLIC_SWARM
+from gossip.transport import Connected
 from node.cli import main
 from node.cli.peers import document
-from node.company import groups
+from node.company import Company, groups
 from node.config import Settings
 from node.control import ANSWER_MAX_BYTES, ask
 from node.home import Home
@@ -25,6 +29,7 @@ from node.relay import relay
 from skep.errors import ConfigError
 from tests.factories import content_id
 from tests.gossip.scenes import chain_by
+from tests.gossip.swarm_scenes import archive_of, author, chain
 from tests.node.strangers import BOB, EVE
 from tests.node.test_cli_docs import SECTIONS
 
@@ -172,6 +177,65 @@ def test_those_present_are_grouped_largest_group_first() -> None:
         {"role": "full", "tier": "cpu", "task": "74", "nodes": 2, "running": 2},
         {"role": "relay", "tier": "", "task": "", "nodes": 1, "running": 0},
     ]
+
+
+class Around:
+    """What `Company` looks at: a core that thousands have come to, under no transport."""
+
+    transport = None
+
+    def __init__(self, nodes: int) -> None:
+        archive = archive_of()
+        self.core = Core(
+            me=bytes(32),
+            swarm=PUBLIC_SWARM,
+            replica=Replica(),
+            archive=archive,
+            shelf=archive,
+            known={},
+            params=MEETING_PLACE,
+            instance=bytes(8),
+            now=0.0,
+            wall_ms=NOW,
+            seed=1,
+        )
+        for number in range(nodes):
+            key = Identity(number.to_bytes(32, "big"))
+            address = f"/ip4/9.9.9.9/tcp/{number + 1}/p2p/{key.peer_id}"
+            self.core.handle(0.0, Connected(key.public, address, inbound=False))
+            self.core.rendezvous.add([address], "found")
+            here = presence(number, author=key.public, tier=f"{number:04}" + "\N{HONEYBEE}" * 124)
+            self.core.attendance.hear(0.0, NOW, here)
+
+
+def test_in_a_large_swarm_answers_are_cut_and_say_how_many_there_are() -> None:
+    around = Around(1100)
+    company = Company(around, "it", PUBLIC_SWARM)  # type: ignore[arg-type]
+    found = company.document(0.0)
+    assert len(json.dumps(found)) < ANSWER_MAX_BYTES
+    for name, cut, total in (
+        ("peers", 500, 1024),
+        ("present", 500, 1100),
+        ("groups", 100, 1100),
+        ("known", 500, 512),
+    ):
+        assert (len(found[name]), found[f"{name}_total"]) == (cut, total), name
+    assert found["announced"] == 1099
+    glance = company.glance(0.0)
+    assert (len(glance["peers"]), len(glance["groups"]), glance["groups_total"]) == (12, 12, 1100)
+
+
+def test_records_per_minute_are_those_of_the_last_minutes() -> None:
+    around = Around(0)
+    company = Company(around, "it", PUBLIC_SWARM)  # type: ignore[arg-type]
+    company.sample(0.0)
+    assert company.glance(5.0)["per_minute"] is None
+    for signed in chain(author(1), 60):
+        around.core.replica.put(signed)
+    assert company.glance(60.0)["per_minute"] == 60.0
+    for second in range(60, 1000):
+        company.sample(float(second))
+    assert company.glance(1000.0)["per_minute"] == 0.0
 
 
 def test_without_a_node_the_remembered_peers_are_known(

@@ -11,6 +11,7 @@ from skep.events import (
     Event,
     Finished,
     Judged,
+    Met,
     Paused,
     Progressed,
     Said,
@@ -110,6 +111,11 @@ def test_on_a_terminal_only_the_last_verdicts_are_shown() -> None:
 
 def test_a_paused_node_says_so() -> None:
     assert picture([Paused(True)])[-1].startswith("paused  ·")
+
+
+def test_the_number_of_peers_is_shown_in_a_swarm_and_changes() -> None:
+    assert picture([Met(1), Met(3)])[-1].endswith("best so far -  ·  peers 3")
+    assert "peers" not in picture([])[-1]
 
 
 def test_progress_of_a_slot_that_has_just_finished_is_no_error() -> None:

@@ -1,6 +1,7 @@
 """`skep doctor` on the swarm: each weakness is named with what to do, and nothing is changed."""
 
 import socket
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,8 @@ async def test_known_peers_that_answer_are_counted(tmp_path: Path, nursery: trio
     async def hang_up(stream: trio.SocketStream) -> None:
         await stream.aclose()
 
-    (listener,) = await nursery.start(
-        lambda task_status=trio.TASK_STATUS_IGNORED: trio.serve_tcp(
-            hang_up, 0, host="127.0.0.1", task_status=task_status
-        )
-    )
+    serve = partial(trio.serve_tcp, host="127.0.0.1")
+    (listener,) = await nursery.start(serve, hang_up, 0)
     port = listener.socket.getsockname()[1]
     with socket.create_server(("127.0.0.1", 0)) as gone:
         silent = at(gone.getsockname()[1], EVE.peer_id)
