@@ -73,6 +73,7 @@ class Census(Struct, frozen=True, kw_only=True):
     Attributes:
         swarm: its id.
         records, feeds, authors: how many.
+        pruned: how many more records there were, of which only the place is left.
         forked: authors who said two things at once.
         others_bytes: size of the records of others.
         tiers: the largest first.
@@ -81,6 +82,7 @@ class Census(Struct, frozen=True, kw_only=True):
 
     swarm: bytes
     records: int
+    pruned: int
     feeds: int
     authors: int
     forked: tuple[bytes, ...]
@@ -106,6 +108,7 @@ def census(ledger: LedgerView, tasks: Sequence[TaskFacts], swarm: bytes) -> Cens
     return Census(
         swarm=swarm,
         records=sum(one.records for one in stock),
+        pruned=sum(one.pruned for one in stock),
         feeds=len(stock),
         authors=len({one.author for one in stock}),
         forked=tuple(dict.fromkeys(one.author for one in stock if one.forked)),

@@ -54,6 +54,7 @@ def document(found: Census, around: Answer | None, *, running: bool) -> Document
         "swarm_id": found.swarm.hex(),
         **{key: around[key] if around else None for key in present},
         "records": found.records,
+        "pruned": found.pruned,
         "lag": lag(around) if around else None,
         "authors": found.authors,
         "feeds": found.feeds,
@@ -96,8 +97,9 @@ def _show(found: Census, around: Answer | None, names: Mapping[str, str]) -> Non
     if around:
         _show_present(around, names)
     missing = behind(around) if around else ""
-    say(f"\n{found.records:,} records of {found.authors:,} authors{missing}")
-    if not found.records:
+    pruned = f", {found.pruned:,} pruned" if found.pruned else ""
+    say(f"\n{found.records:,} records of {found.authors:,} authors{pruned}{missing}")
+    if not found.feeds:
         return
     _table(
         ("tier", "authors", "records"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from gossip.feeds import Link
 from gossip.identity import Identity
 from gossip.ledger import Ledger
-from gossip.store import Reader
+from gossip.statements import prune_record
+from gossip.store import Reader, Store
 from gossip.swarms import PUBLIC_SWARM, SOLO_SWARM
 from gossip.view import LedgerView
 from node.census import Claims, OfTask, OfTier, census, swarm_of
@@ -69,6 +71,18 @@ async def test_authors_tiers_and_tasks_are_those_of_one_swarm(tmp_path: Path) ->
         sizes = [one.size for one in ledger.stock(PUBLIC_SWARM)]
         assert found.others_bytes == sum(sizes) > 7 * 64
         assert swarm_of(ledger) == content_id("a lab"), "records came from there last"
+
+
+async def test_pruned_records_are_counted_apart(tmp_path: Path) -> None:
+    records = chain_by(BOB, 5, swarm=PUBLIC_SWARM)
+    await take(tmp_path, *records)
+    with closing(Store.open(Home(tmp_path).database)) as store:
+        store.commit(one for signed in records[:2] for one in prune_record(signed))
+    with Ledger.read(tmp_path) as ledger:
+        found = census(ledger, [], PUBLIC_SWARM)
+        assert (found.records, found.pruned, found.feeds) == (3, 2, 1)
+        assert [(one.task, one.runs) for one in found.tasks] == [(STORIES.id, 3)]
+        assert found.tiers == (OfTier(HERE, 1, 3),)
 
 
 async def test_who_said_two_things_at_once_is_named_once(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_help_says_what_a_command_and_each_of_its_options_is_for(
     text = capsys.readouterr().out
     assert text.startswith(f"Usage: skep {name}")
     arguments = COMMANDS[name].assemble_argument_collection(parse_docstring=True)
-    explained = [one.parameter.help for one in arguments]
+    explained = [one.parameter.help for one in arguments if not one.children]
     assert all(explained), explained
 
 

@@ -76,7 +76,7 @@ async def meet(tmp_path: Path, nursery: trio.Nursery) -> tuple[Path, str]:
     await fill(tmp_path / "one")
 
     def start(folder: Path, bootstrap: tuple[str, ...], *, wide: bool = False) -> None:
-        settings = Settings(home=folder, listen=LOOPBACK, bootstrap=bootstrap)
+        settings = Settings(home=folder, listen=LOOPBACK, bootstrap=bootstrap, mdns=False)
 
         async def run() -> None:
             await relay(settings, lambda _: None, wide=wide)

@@ -1,6 +1,7 @@
 """`skep doctor` on the swarm: each weakness is named with what to do, and nothing is changed."""
 
 import socket
+import tomllib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from node.check import Check
 from node.config import Settings
 from node.home import Home
 from node.reach import NOBODY_KNOWN, OPEN_A_PORT, SET_CLOCK, addresses, clock, examine
+from node.swarm import SHIPPED, bootstrap_addresses
 from tests.node.strangers import BOB, EVE
 
 NOW = 1_790_000_000_000
@@ -61,6 +63,13 @@ async def test_known_peers_that_answer_are_counted(tmp_path: Path, nursery: trio
         "warn",
         "0 of 1 known addresses answer",
     )
+
+
+def test_the_file_of_public_peers_is_shipped_and_reads() -> None:
+    assert bootstrap_addresses(()) == (), "there are no public peers yet"
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert included[SHIPPED] == f"node/{SHIPPED}"
 
 
 async def test_a_wrong_address_is_bad(tmp_path: Path) -> None:
