@@ -11,7 +11,7 @@ import msgpack
 import msgspec
 from msgspec import Struct
 
-from gossip.replica import KEY_BYTES, ROW_BYTES, Row, unpack_rows
+from gossip.replica import FORKED, KEY_BYTES, ROW_BYTES, Row, unpack_rows
 from gossip.transport import REQUEST_MAX_BYTES
 from skep.errors import RecordError
 from skep.records import PROGRAM_MAX_BYTES, RECORD_MAX_BYTES, Role
@@ -20,6 +20,7 @@ RANGES_MAX = 64
 RECORDS_MAX = 256
 RECORDS_MAX_BYTES = 1 << 20
 ROWS_MAX = 32_768
+HAVE_MAX = 256
 PROGRAMS_MAX = 16
 ADDRESSES_MAX = 64
 ADDRESS_MAX = 256
@@ -183,11 +184,11 @@ def unpack_request(data: bytes) -> Request:
     elif isinstance(request, Want):
         _require(0 < len(request.ranges) <= RANGES_MAX, "ranges")
         for one in request.ranges:
-            _require(len(one.key) == KEY_BYTES and 0 <= one.start < one.stop < 2**31, "range")
+            _require(len(one.key) == KEY_BYTES and 0 <= one.start < one.stop < FORKED, "range")
     elif isinstance(request, Proof):
         _require(len(request.key) == KEY_BYTES, "key")
     elif isinstance(request, Have):
-        rows_of(request.rows)
+        _require(len(rows_of(request.rows)) <= HAVE_MAX, "rows")
     elif isinstance(request, WantPrograms):
         _require(0 < len(request.ids) <= PROGRAMS_MAX, "ids")
         _require(all(len(one) == ID_BYTES for one in request.ids), "id")
@@ -242,7 +243,7 @@ def rows_of(packed: bytes) -> list[Row]:
     """Rows of a message.
 
     Raises:
-        MessageError: too many, one twice, or no whole number of them.
+        MessageError: too many, out of order, or no whole number of them.
     """
     _require(len(packed) <= ROWS_MAX * ROW_BYTES, "rows")
     try:

@@ -13,6 +13,7 @@ ledger.
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Literal
 
 from msgspec import Struct
@@ -24,7 +25,7 @@ HEAD_BYTES = 8
 ID_BYTES = 32
 ROW_BYTES = KEY_BYTES + 4 + HEAD_BYTES
 FORKED = 1 << 31
-"""Set in a row's position where the chain is frozen."""
+"""Set in a row's position where the chain is frozen; so positions end before it."""
 
 Place = Literal["new", "known", "fork", "frozen", "gap", "diverged"]
 """Where a record belongs:
@@ -62,7 +63,7 @@ def unpack_rows(packed: bytes) -> list[Row]:
     """Rows of a message.
 
     Raises:
-        ValueError: not a whole number of them, or one twice.
+        ValueError: not a whole number of them, or not in order of their names.
     """
     if len(packed) % ROW_BYTES:
         raise ValueError("rows of another length")
@@ -72,8 +73,8 @@ def unpack_rows(packed: bytes) -> list[Row]:
         position = int.from_bytes(one[KEY_BYTES : KEY_BYTES + 4], "big")
         forked = bool(position & FORKED)
         rows.append(Row(one[:KEY_BYTES], position & ~FORKED, one[KEY_BYTES + 4 :], forked))
-    if len({row.key for row in rows}) != len(rows):
-        raise ValueError("a chain twice")
+    if any(row.key >= following.key for row, following in pairwise(rows)):
+        raise ValueError("rows out of order")
     return rows
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from gossip.admission import BROKEN_PROMISE, FORGED, MALFORMED, Admission
 from gossip.messages import (
+    HAVE_MAX,
     RANGES_MAX,
     RECORDS_MAX,
     RECORDS_MAX_BYTES,
@@ -29,7 +30,7 @@ from gossip.messages import (
     rows_of,
 )
 from gossip.params import Params
-from gossip.replica import Replica, Row, chain_key
+from gossip.replica import FORKED, Replica, Row, chain_key
 from gossip.validate import Validator
 from skep.records import SignedRecord
 
@@ -38,8 +39,11 @@ EARLY_MAX = 512
 
 EARLY_S = 60.0
 
-HAVE_MAX = 256
-"""Rows of one announcement to a peer that is behind."""
+FETCH_MAX = 8192
+"""Rows of one peer that are kept at once; the others are listed again when these are done."""
+
+PAGES_MAX = 64
+"""Pages of rows in one comparison: a peer can invent chains without end."""
 
 
 class Archive(Protocol):
@@ -52,14 +56,29 @@ class Archive(Protocol):
 
 
 class Fetch:
-    """What is to be had from one peer."""
+    """What is to be had from one peer.
+
+    Attributes:
+        rows: its chains that have something which is not here.
+        probes: chains that diverged: where their fork can be, from the first to the last position.
+        asked: what it has not answered yet.
+        after: where its next page of rows begins, empty if there is none.
+        pages: how many there were in this comparison.
+        compare_again: whether another one is due.
+    """
 
     def __init__(self) -> None:
         self.rows: dict[bytes, Row] = {}
-        self.probes: dict[bytes, int] = {}
-        self.proved: set[Row] = set()
+        self.probes: dict[bytes, tuple[int, int]] = {}
         self.asked: Request | None = None
+        self.after = b""
+        self.pages = 0
         self.compare_again = False
+
+    def drop(self, key: bytes) -> None:
+        """Let a chain be until the next comparison."""
+        self.rows.pop(key, None)
+        self.probes.pop(key, None)
 
 
 class Sync:
@@ -117,13 +136,16 @@ class Sync:
         if fetch.asked is not None:
             fetch.compare_again = True
             return None
+        fetch.after, fetch.pages = b"", 0
         fetch.asked = Compare(self._swarm, self._replica.digest())
         return fetch.asked
 
     def fetch(self, now: float, peer: bytes, rows: list[Row]) -> Request | None:
         """The request for records that a peer has said it has; None if one is under way."""
         fetch = self._fetches.setdefault(peer, Fetch())
-        fetch.rows |= {row.key: row for row in rows if self._lacks(row)}
+        for row in rows[: FETCH_MAX - len(fetch.rows)]:
+            if self._lacks(row):
+                fetch.rows[row.key] = row
         return self._next(now, peer, fetch) if fetch.asked is None else None
 
     def forget(self, peer: bytes) -> None:
@@ -138,13 +160,13 @@ class Sync:
         asked, fetch.asked = fetch.asked, None
         told: list[Request] = []
         if isinstance(asked, Compare) and isinstance(answer, Rows):
-            told = self._compared(fetch, asked, answer)
+            told = self._compared(peer, fetch, asked, answer)
         elif isinstance(asked, Want | Proof) and isinstance(answer, Records):
             self._received(now, peer, fetch, asked, answer)
         elif not (isinstance(asked, Compare) and isinstance(answer, Same)):
             self._blame(peer, MALFORMED, "an answer to another question")
             fetch.rows.clear()
-        following = fetch.asked or self._next(now, peer, fetch)
+        following = self._next(now, peer, fetch)
         return [*told, *([following] if following else [])]
 
     def resume(self, now: float) -> list[tuple[bytes, Request]]:
@@ -152,23 +174,35 @@ class Sync:
         waiting = [
             (peer, fetch)
             for peer, fetch in self._fetches.items()
-            if fetch.asked is None and (fetch.rows or fetch.compare_again)
+            if fetch.asked is None and (fetch.rows or fetch.after or fetch.compare_again)
         ]
         found = ((peer, self._next(now, peer, fetch)) for peer, fetch in waiting)
         return [(peer, request) for peer, request in found if request is not None]
 
-    def _compared(self, fetch: Fetch, asked: Compare, answer: Rows) -> list[Request]:
+    def _compared(self, peer: bytes, fetch: Fetch, asked: Compare, answer: Rows) -> list[Request]:
         """Note what the peer has more of; the announcement of what it has less of, if any."""
-        theirs = {row.key: row for row in rows_of(answer.rows)}
-        fetch.rows |= {key: row for key, row in theirs.items() if self._lacks(row)}
-        last = max(theirs, default=b"\xff" * 16)
+        rows = rows_of(answer.rows)
+        if rows and rows[0].key <= asked.after:
+            self._blame(peer, MALFORMED, "rows of another page")
+            return []
+        last, more = asked.after, answer.more
+        theirs: dict[bytes, Row] = {}
+        for row in rows:
+            if self._lacks(row):
+                if len(fetch.rows) >= FETCH_MAX:
+                    more = True
+                    break
+                fetch.rows[row.key] = row
+            theirs[row.key] = row
+            last = row.key
+        fetch.pages += 1
+        if more and fetch.pages < PAGES_MAX:
+            fetch.after = last
         ahead = [
             row
             for row in self._replica.rows(asked.after)
-            if (row.key <= last or not answer.more) and _is_ahead(row, theirs.get(row.key))
+            if (row.key <= last or not more) and _is_ahead(row, theirs.get(row.key))
         ]
-        if answer.more and theirs:
-            fetch.asked = Compare(self._swarm, asked.digest, last)
         if not ahead:
             return []
         return [Have(self._swarm, b"".join(row.packed() for row in ahead[:HAVE_MAX]))]
@@ -193,9 +227,6 @@ class Sync:
         for one, (since, _) in list(self._early.items()):
             if now - since > EARLY_S or self._is_here(*one):
                 del self._early[one]
-        if not fetch.rows and fetch.compare_again:
-            fetch.compare_again = False
-            return self.compare(peer)
         busy = {
             one.key
             for other, their in self._fetches.items()
@@ -205,20 +236,29 @@ class Sync:
         ranges: list[Range] = []
         for key, row in list(fetch.rows.items()):
             if key in self._deferred or not (self._lacks(row) or key in fetch.probes):
-                del fetch.rows[key]
+                fetch.drop(key)
             elif key not in busy and len(ranges) < RANGES_MAX:
                 ranges += self._range(fetch, row)
         if ranges:
             fetch.asked = Want(self._swarm, tuple(ranges))
             return fetch.asked
         for key, row in list(fetch.rows.items()):
-            if key in busy:
-                continue
-            del fetch.rows[key]
-            if row.forked and row not in fetch.proved:
-                fetch.proved.add(row)
-                fetch.asked = Proof(self._swarm, key)
-                return fetch.asked
+            if key not in busy:
+                if row.forked:
+                    fetch.asked = Proof(self._swarm, key)
+                    return fetch.asked
+                fetch.drop(key)
+        return None if fetch.rows else self._go_on(peer, fetch)
+
+    def _go_on(self, peer: bytes, fetch: Fetch) -> Request | None:
+        """The next page of a peer whose rows are done with, or the comparison that waited."""
+        if fetch.after:
+            fetch.asked = Compare(self._swarm, self._replica.digest(), fetch.after)
+            fetch.after = b""
+            return fetch.asked
+        if fetch.compare_again:
+            fetch.compare_again = False
+            return self.compare(peer)
         return None
 
     def _is_here(self, key: bytes, seq: int) -> bool:
@@ -231,11 +271,12 @@ class Sync:
         here = mine.next if mine else 0
         same_length = mine is not None and row.next == here and not (row.forked or mine.forked)
         if row.key in fetch.probes or same_length:
-            # Another end than ours: there is a fork behind us, to be looked for backwards.
-            stop = fetch.probes.get(row.key, here)
-            fetch.probes[row.key] = start = max(stop - RECORDS_MAX, 0)
-            if stop:
-                yield Range(row.key, start, stop)
+            # Another end than ours: there is a fork before, which is looked for by halving.
+            low, high = fetch.probes.setdefault(row.key, (0, here - 1))
+            if low <= high:
+                yield Range(row.key, _middle(low, high), _middle(low, high) + 1)
+            else:
+                fetch.drop(row.key)
         elif row.next > here and not (mine and mine.forked):
             yield Range(row.key, here, row.next)
 
@@ -264,15 +305,13 @@ class Sync:
         if not moved:
             # Nothing came, or nothing new: another comparison may find it elsewhere.
             for key in keys:
-                fetch.rows.pop(key, None)
-                fetch.probes.pop(key, None)
+                fetch.drop(key)
 
     def _offered(self, now: float, fetch: Fetch, key: bytes, signed: SignedRecord) -> bool:
         """Take one record in; whether that brought the chain nearer to the peer's."""
-        place = self._replica.place(signed)
-        if place == "diverged":
-            fetch.probes.setdefault(key, signed.record.seq)
-            return True
+        place, seq = self._replica.place(signed), signed.record.seq
+        if place in ("diverged", "known"):
+            return _narrowed(fetch, key, seq, agrees=place == "known")
         if place not in ("new", "fork") or not self._admitted(now, key, signed):
             return False
         self._put(now, key, signed)
@@ -281,6 +320,8 @@ class Sync:
         return True
 
     def _admitted(self, now: float, key: bytes, signed: SignedRecord) -> bool:
+        if self._replica.chain(key) is None and self._replica.size >= self._params.feeds_max:
+            return False
         wait = self._admission.ask(now, signed.record.author, len(signed.body))
         if wait > 0.0:
             self._deferred[key] = now + wait
@@ -301,7 +342,7 @@ class Sync:
             self._early[key, signed.record.seq] = (now, signed)
             if len(self._early) > EARLY_MAX:
                 self._early.popitem(last=False)
-        if place in ("gap", "diverged"):
+        if place in ("gap", "diverged") and signed.record.seq + 1 < FORKED:
             return Row(key, signed.record.seq + 1, signed.id[:8], forked=False)
         return None
 
@@ -351,6 +392,24 @@ class Sync:
                 left -= len(signed)
                 count -= 1
                 yield signed
+
+
+def _middle(low: int, high: int) -> int:
+    """Where a fork between two positions is looked for next."""
+    return (low + high) // 2
+
+
+def _narrowed(fetch: Fetch, key: bytes, seq: int, *, agrees: bool) -> bool:
+    """Use a record that is here, or follows one that is not, in looking for a fork; whether it
+    brought the search further."""
+    low, high = fetch.probes.get(key, (0, -1))
+    if key in fetch.probes and seq == _middle(low, high):
+        fetch.probes[key] = (seq + 1, high) if agrees else (low, seq - 1)
+        return True
+    if key in fetch.probes or agrees:
+        return False
+    fetch.probes[key] = (0, seq - 1)
+    return True
 
 
 def _is_ahead(mine: Row, theirs: Row | None) -> bool:

@@ -1,0 +1,208 @@
+"""Comparing feeds with peers that list what is not there, hold back, or diverged long ago."""
+
+import hashlib
+from itertools import count, islice
+
+import pytest
+from msgspec.structs import replace
+
+from gossip.admission import MALFORMED, Admission
+from gossip.messages import (
+    HAVE_MAX,
+    ROWS_MAX,
+    Answer,
+    Compare,
+    Have,
+    MessageError,
+    Proof,
+    Records,
+    Request,
+    Rows,
+    Same,
+    Want,
+    pack,
+    unpack_request,
+)
+from gossip.params import NODE, Params
+from gossip.replica import Replica, Row, chain_key
+from gossip.simulate import MemoryArchive
+from gossip.sync import FETCH_MAX, PAGES_MAX, Sync
+from gossip.validate import Validator
+from gossip.wire import decode, encode
+from skep.records import SignedRecord
+from tests.factories import make_run
+from tests.gossip.scenes import make_record
+from tests.gossip.swarm_scenes import SWARM, author, branch, chain
+
+ANNA, BERT = author(1), author(2)
+KEY = chain_key(ANNA.public, b"session1")
+PEER = BERT.public
+
+
+class Scanty(MemoryArchive):
+    """Gives two records at once, as if each had half a mebibyte."""
+
+    def chain(self, author: bytes, session: bytes, start: int, stop: int) -> list[bytes]:
+        """Records of a chain."""
+        return super().chain(author, session, start, stop)[:2]
+
+
+class Side:
+    """One side of a comparison."""
+
+    def __init__(
+        self,
+        records: list[SignedRecord],
+        params: Params = NODE,
+        archive: MemoryArchive | None = None,
+    ) -> None:
+        self.archive = archive or MemoryArchive()
+        self.archive.keep(records)
+        self.blamed: list[tuple[float, str]] = []
+        self.replica = Replica(self.archive.positions())
+        self.sync = Sync(
+            swarm=SWARM,
+            params=params,
+            replica=self.replica,
+            archive=self.archive,
+            validator=Validator(SWARM),
+            admission=Admission(params, {}, 0.0),
+            blame=lambda _, points, why: self.blamed.append((points, why)),
+        )
+
+    def answer(self, request: Request) -> Answer:
+        """What a peer gets."""
+        return self.sync.asked(request) if isinstance(request, Compare | Want | Proof) else Same()
+
+    def compare(self, other: "Side", now: float = 0.0) -> list[Request]:
+        """One comparison to its end; what was asked."""
+        asked: list[Request] = []
+        first = self.sync.compare(PEER)
+        waiting = [first] if first else []
+        while waiting:
+            request = waiting.pop()
+            asked.append(request)
+            if not isinstance(request, Have):
+                waiting += self.sync.answered(now, PEER, other.answer(request))
+            self.archive.keep(self.sync.taken)
+            self.sync.taken.clear()
+        return asked
+
+
+class Liar(Side):
+    """Lists chains that nobody has, page after page."""
+
+    def __init__(self, ascending: bool) -> None:
+        super().__init__([])
+        self.ascending = ascending
+
+    def answer(self, request: Request) -> Answer:
+        """Rows without end, and no records."""
+        if not isinstance(request, Compare):
+            return Records(())
+        start = int.from_bytes(request.after, "big") + 1 if self.ascending else 1
+        keys = (number.to_bytes(16, "big") for number in islice(count(start), ROWS_MAX))
+        return Rows(b"".join(Row(key, 9, b"12345678", False).packed() for key in keys), True)
+
+
+@pytest.mark.parametrize("at", [0, 1, 38, 39])
+def test_a_fork_is_found_though_hardly_anything_fits_an_answer(at: int) -> None:
+    trunk = chain(ANNA, 40)
+    one = Side(trunk)
+    other = Side(branch(trunk, at, 40 - at, 900), archive=Scanty())
+    asked = one.compare(other)
+    found = one.replica.chain(KEY)
+    assert found is not None
+    assert found.fork is not None
+    assert found.fork.seq == at
+    assert len(asked) < 10
+    other.compare(one)
+    assert other.replica.digest() == one.replica.digest()
+
+
+def test_a_proof_that_leads_further_back_is_followed_at_once() -> None:
+    trunk = chain(ANNA, 40)
+    other = branch(trunk, 5, 20, 900)
+    forked = Side([*other, branch(other, 20, 1, 990)[20]])
+    one = Side(trunk)
+    one.compare(forked)
+    found = one.replica.chain(KEY)
+    assert found is not None
+    assert found.fork is not None
+    assert found.fork.seq == 5
+
+
+def test_a_proof_that_a_quota_held_back_is_asked_for_again() -> None:
+    trunk = chain(ANNA, 3)
+    params = replace(NODE, author_records=3.0, author_records_s=1.0)
+    one = Side([], params)
+    other = Side([*trunk, branch(trunk, 2, 1, 900)[2]])
+    one.compare(other)
+    assert one.replica.digest() != other.replica.digest()
+    one.compare(other, now=10.0)
+    assert one.replica.digest() == other.replica.digest()
+
+
+def test_invented_chains_neither_pile_up_nor_keep_a_comparison_going() -> None:
+    one, liar = Side([]), Liar(ascending=True)
+    first = one.sync.compare(PEER)
+    assert first is not None
+    waiting, pages = [first], 0
+    while waiting:
+        request = waiting.pop()
+        pages += isinstance(request, Compare)
+        waiting += one.sync.answered(0.0, PEER, liar.answer(request))
+        assert len(one.sync._fetches[PEER].rows) <= FETCH_MAX
+        if pages > 3:
+            break
+    full = Side([], replace(NODE, feeds_max=0))
+    assert len(full.compare(liar)) == PAGES_MAX
+
+
+def test_a_page_that_begins_again_is_blamed_and_ends_the_comparison() -> None:
+    one = Side([], replace(NODE, feeds_max=0))
+    assert len(one.compare(Liar(ascending=False))) == 2
+    assert one.blamed == [(MALFORMED, "rows of another page")]
+
+
+def test_a_large_swarm_is_fetched_whole_through_small_pages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gossip.sync.FETCH_MAX", 7)
+    monkeypatch.setattr("gossip.sync.ROWS_MAX", 10)
+    other = Side([one for number in range(1, 30) for one in chain(author(number), 2)])
+    one = Side([])
+    one.compare(other)
+    assert one.replica.digest() == other.replica.digest()
+
+
+def test_a_record_at_a_place_no_message_can_name_leads_to_no_request() -> None:
+    record = make_record(
+        make_run("p", pinned=2.0), author=ANNA.public, swarm=SWARM, seq=2**40, prev=b"\1" * 32
+    )
+    body = encode(record)
+    signed = decode(ANNA.sign(body) + body)
+    assert Side([]).sync.heard(0.0, signed) is None
+    last = replace(record, seq=2**31 - 2)
+    row = Side([]).sync.heard(0.0, decode(ANNA.sign(encode(last)) + encode(last)))
+    assert row is not None
+    request = Side([]).sync.fetch(0.0, PEER, [row])
+    assert request is not None
+    assert unpack_request(pack(request)) == request
+
+
+def test_a_full_index_takes_no_new_chain_from_the_topic_either() -> None:
+    one = Side(chain(ANNA, 1), replace(NODE, feeds_max=1))
+    for signed in [*chain(BERT, 1), chain(ANNA, 2)[1]]:
+        one.sync.heard(0.0, signed)
+    assert one.replica.size == 1
+    assert len(one.replica) == 2
+
+
+def test_an_announcement_of_too_many_chains_is_refused() -> None:
+    keys = [hashlib.sha256(bytes([n % 256, n // 256])).digest()[:16] for n in range(HAVE_MAX + 1)]
+    rows = [Row(key, 1, b"12345678", False).packed() for key in sorted(keys)]
+    have = Have(SWARM, b"".join(rows[:HAVE_MAX]))
+    assert unpack_request(pack(have)) == have
+    with pytest.raises(MessageError, match="rows"):
+        unpack_request(pack(Have(SWARM, b"".join(rows))))
