@@ -45,6 +45,15 @@ FETCH_MAX = 8192
 PAGES_MAX = 64
 """Pages of rows in one comparison: a peer can invent chains without end."""
 
+FAILED_MAX = 8192
+"""Rows of one peer that led to nothing and are not tried again before they change."""
+
+DEFERRED_MAX = 8192
+"""Chains held back by a quota that are remembered; others are only asked for too early."""
+
+BUSY_S = 3.0
+"""For so long nobody else is asked for what a peer was asked for."""
+
 
 class Archive(Protocol):
     """Where stored records are read from."""
@@ -61,7 +70,9 @@ class Fetch:
     Attributes:
         rows: its chains that have something which is not here.
         probes: chains that diverged: where their fork can be, from the first to the last position.
+        failed: rows that led to nothing.
         asked: what it has not answered yet.
+        asked_at: when it was asked.
         after: where its next page of rows begins, empty if there is none.
         pages: how many there were in this comparison.
         compare_again: whether another one is due.
@@ -70,7 +81,9 @@ class Fetch:
     def __init__(self) -> None:
         self.rows: dict[bytes, Row] = {}
         self.probes: dict[bytes, tuple[int, int]] = {}
+        self.failed: dict[bytes, Row] = {}
         self.asked: Request | None = None
+        self.asked_at = 0.0
         self.after = b""
         self.pages = 0
         self.compare_again = False
@@ -79,6 +92,13 @@ class Fetch:
         """Let a chain be until the next comparison."""
         self.rows.pop(key, None)
         self.probes.pop(key, None)
+
+    def fail(self, key: bytes) -> None:
+        """Let a chain be until the peer says something else of it."""
+        row = self.rows.get(key)
+        if row is not None and len(self.failed) < FAILED_MAX:
+            self.failed[key] = row
+        self.drop(key)
 
 
 class Sync:
@@ -144,7 +164,7 @@ class Sync:
         """The request for records that a peer has said it has; None if one is under way."""
         fetch = self._fetches.setdefault(peer, Fetch())
         for row in rows[: FETCH_MAX - len(fetch.rows)]:
-            if self._lacks(row):
+            if self._wants(fetch, row):
                 fetch.rows[row.key] = row
         return self._next(now, peer, fetch) if fetch.asked is None else None
 
@@ -188,7 +208,7 @@ class Sync:
         last, more = asked.after, answer.more
         theirs: dict[bytes, Row] = {}
         for row in rows:
-            if self._lacks(row):
+            if self._wants(fetch, row):
                 if len(fetch.rows) >= FETCH_MAX:
                     more = True
                     break
@@ -206,6 +226,10 @@ class Sync:
         if not ahead:
             return []
         return [Have(self._swarm, b"".join(row.packed() for row in ahead[:HAVE_MAX]))]
+
+    def _wants(self, fetch: Fetch, row: Row) -> bool:
+        """Whether a row of a peer is worth asking it for more."""
+        return fetch.failed.get(row.key) != row and self._lacks(row)
 
     def _lacks(self, theirs: Row) -> bool:
         """Whether a peer with this row has anything that is not here."""
@@ -230,14 +254,17 @@ class Sync:
         busy = {
             one.key
             for other, their in self._fetches.items()
-            if other != peer and isinstance(their.asked, Want)
+            if other != peer and isinstance(their.asked, Want) and now - their.asked_at < BUSY_S
             for one in their.asked.ranges
         }
+        fetch.asked_at = now
         ranges: list[Range] = []
         for key, row in list(fetch.rows.items()):
+            if len(ranges) == RANGES_MAX:
+                break
             if key in self._deferred or not (self._lacks(row) or key in fetch.probes):
                 fetch.drop(key)
-            elif key not in busy and len(ranges) < RANGES_MAX:
+            elif key not in busy:
                 ranges += self._range(fetch, row)
         if ranges:
             fetch.asked = Want(self._swarm, tuple(ranges))
@@ -284,7 +311,8 @@ class Sync:
         self, now: float, peer: bytes, fetch: Fetch, asked: Want | Proof, answer: Records
     ) -> None:
         """Take in records that were asked for."""
-        keys = {one.key for one in asked.ranges} if isinstance(asked, Want) else {asked.key}
+        ranges = asked.ranges if isinstance(asked, Want) else (Range(asked.key, 0, FORKED),)
+        stretches = {one.key: range(one.start, one.stop) for one in ranges}
         moved: set[bytes] = set()
         for signed in answer.signed:
             checked = self._validator.record(signed)
@@ -296,7 +324,7 @@ class Sync:
                 continue
             record = checked.content.record
             key = chain_key(record.author, record.session)
-            if key not in keys:
+            if record.seq not in stretches.get(key, ()):
                 self._blame(peer, BROKEN_PROMISE, "records that nobody asked for")
                 fetch.rows.clear()
                 return
@@ -304,8 +332,8 @@ class Sync:
                 moved.add(key)
         if not moved:
             # Nothing came, or nothing new: another comparison may find it elsewhere.
-            for key in keys:
-                fetch.drop(key)
+            for key in stretches:
+                (fetch.drop if key in self._deferred else fetch.fail)(key)
 
     def _offered(self, now: float, fetch: Fetch, key: bytes, signed: SignedRecord) -> bool:
         """Take one record in; whether that brought the chain nearer to the peer's."""
@@ -325,6 +353,8 @@ class Sync:
         wait = self._admission.ask(now, signed.record.author, len(signed.body))
         if wait > 0.0:
             self._deferred[key] = now + wait
+            if len(self._deferred) > DEFERRED_MAX:
+                del self._deferred[next(iter(self._deferred))]
         return wait == 0.0
 
     # Others ask, or pass something on
