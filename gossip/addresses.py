@@ -2,8 +2,9 @@
 
 Only what this mesh speaks: TCP on an IP address or a DNS name, ending in the peer id. An address
 from a stranger is an invitation to connect somewhere; so nobody is believed about networks nearer
-than the one he is seen on himself, and no peer on the internet can make a node knock at its own
-machine or its owner's router.
+than the one he is seen on himself, nor about names, which lead wherever their owner wants: no peer
+on the internet can make a node knock at its own machine or its owner's router. Names are for users
+and the files they write.
 """
 
 import ipaddress
@@ -19,6 +20,9 @@ from skep.errors import ConfigError
 _NAME = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9-]{1,63}", re.I)
 _ADVICE = "One looks like /ip4/203.0.113.7/tcp/4001/p2p/12D3KooW…, or /dns4/… with a name"
 _PARTS = 7
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_COMPATIBLE = ipaddress.ip_network("::/96")
+_IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Scope(IntEnum):
@@ -62,11 +66,20 @@ def parse_address(text: str) -> Address:
 def believable(address: Address, teller: Scope) -> bool:
     """Whether an address may be taken from a peer that is itself seen at `teller`."""
     if address.kind not in ("ip4", "ip6"):
-        return True
+        # Whoever owns a name can let it lead anywhere, also into this network, and later.
+        return teller is Scope.machine
     found = ipaddress.ip_address(address.host)
-    if found.is_unspecified or found.is_multicast:
+    if any(one.is_unspecified or one.is_multicast for one in _meant(found)):
         return False
     return address.scope >= teller
+
+
+def may_be_told(text: str, teller: Scope) -> bool:
+    """Whether a text is an address that may be taken from a peer at `teller`, and handed on."""
+    try:
+        return believable(parse_address(text), teller)
+    except ConfigError:
+        return False
 
 
 @lru_cache(maxsize=4096)
@@ -76,9 +89,24 @@ def scope_of(host: str) -> Scope:
         found = ipaddress.ip_address(host)
     except ValueError:
         return Scope.internet
+    return min(map(_scope, _meant(found)))
+
+
+def _scope(found: _IP) -> Scope:
     if found.is_loopback or found.is_unspecified:
         return Scope.machine
     return Scope.internet if found.is_global else Scope.network
+
+
+def _meant(found: _IP) -> list[_IP]:
+    """An address and the IPv4 address within it, where packets to the one may reach the other."""
+    if isinstance(found, ipaddress.IPv4Address):
+        return [found]
+    inner = found.ipv4_mapped or found.sixtofour or (found.teredo or (None, None))[1]
+    if inner is None and (found in _NAT64 or (found in _COMPATIBLE and int(found) > 1)):
+        inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+    # A mapped address is nothing but the one within.
+    return [inner] if found.ipv4_mapped and inner else [found, *([inner] if inner else [])]
 
 
 def scope_of_connection(address: str) -> Scope:

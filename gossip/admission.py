@@ -49,10 +49,14 @@ class Admission:
         params: the numbers.
         known: bytes stored of every author that was here before this start.
         now: seconds.
+        closed_s: nothing is admitted for so long.
     """
 
-    def __init__(self, params: Params, known: dict[bytes, int], now: float) -> None:
+    def __init__(
+        self, params: Params, known: dict[bytes, int], now: float, closed_s: float = 0.0
+    ) -> None:
         self._params = params
+        self._opens = now + closed_s
         self._all = Bucket(params.all_records, params.all_records_s, now)
         self._newcomers = Bucket(params.newcomers_records, params.newcomers_records_s, now)
         self._authors: dict[bytes, _Author] = {}
@@ -61,6 +65,8 @@ class Admission:
 
     def ask(self, now: float, author: bytes, size: int) -> float:
         """0 if a record of `size` bytes may come in now, and is counted; else seconds to wait."""
+        if now < self._opens:
+            return self._opens - now
         known = self._authors.get(author) or self._fresh(now, 0, now)
         newcomer = now - known.known_since < self._params.newcomer_s
         if known.total + size > self._params.author_total_bytes:

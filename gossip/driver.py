@@ -3,7 +3,8 @@
 Everything the core wants to happen happens here, and nothing is decided here. What came in is on
 the medium before anybody hears of it: events are taken as many as are waiting, their records are
 stored in one go, and only then answers go out. Whatever fails here, the research goes on: the core
-is built anew from the ledger, with a pause between.
+is built anew from the ledger. While the disk takes nothing, no records of others are taken; peers
+still find a node that is there and answers.
 """
 
 import math
@@ -42,7 +43,7 @@ from gossip.effects import (
     Woke,
 )
 from gossip.identity import Identity
-from gossip.ledger import Ledger
+from gossip.ledger import ADMIT_MAX_RECORDS, Ledger
 from gossip.messages import RECORDS_MAX_BYTES, Presence, pack
 from gossip.params import Params
 from gossip.protocol import Core
@@ -62,6 +63,9 @@ from skep.records import Role, SignedRecord
 PEERS_FILE = "peers.json"
 REMEMBERED_MAX = 64
 REMEMBER_S = 120.0
+
+PUBLISH_MAX = 4096
+"""Messages that wait to be published; of more than that, peers hear by comparing feeds."""
 
 EVENTS_MAX = 1024
 AT_ONCE = 256
@@ -142,8 +146,10 @@ class Swarm:
         self._listener = listener
         self._events, self._inbox = trio.open_memory_channel[Event](math.inf)
         self._room = trio.Semaphore(EVENTS_MAX)
+        self._outgoing, self._outbox = trio.open_memory_channel[bytes](PUBLISH_MAX)
         self._listening: tuple[str, ...] = ()
         self._validator = Validator(swarm)
+        self._first: list[Event] = []
         self._replies: dict[int, Callable[[bytes], None]] = {}
         self._asked = 0
         self._announced = 0
@@ -153,7 +159,7 @@ class Swarm:
         """Set once the transport is open."""
         self.core = self._new_core()
 
-    def _new_core(self) -> Core:
+    def _new_core(self, closed_s: float = 0.0) -> Core:
         positions = self._ledger.positions(self._swarm)
         core = Core(
             me=self._identity.public,
@@ -168,6 +174,7 @@ class Swarm:
             wall_ms=time.time_ns() // 1_000_000,
             seed=secrets.randbits(64),
             validator=self._validator,
+            closed_s=closed_s,
         )
         core.rendezvous.add(self._bootstrap, "bootstrap")
         core.rendezvous.add(read_peers(self._remembered), "remembered")
@@ -201,43 +208,67 @@ class Swarm:
         }
         async with open_transport(handlers, self._validator) as transport:
             self.transport = transport
+            if self.core.peers:
+                self._start_over(transport)
             self.opened.set()
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._pump, transport)
+                    nursery.start_soon(self._publish, transport)
                     nursery.start_soon(self._remember_now_and_then)
                     await self._live(transport, nursery)
             finally:
                 self._remember()
 
     async def _live(self, transport: Transport, nursery: trio.Nursery) -> None:
-        pause = RETRY_S
+        failures = 0
         while True:
             try:
-                await self._step(transport, nursery)
-                pause = RETRY_S
-            except HomeError as error:
+                if await self._step(transport, nursery):
+                    failures = 0
+            except Exception as error:
+                pause = min(RETRY_S * 2**failures, RETRY_MAX_S)
+                failures += 1
+                await self._recover(transport, error, pause)
+
+    async def _recover(self, transport: Transport, error: Exception, pause: float) -> None:
+        """Go on after a failure: at once if it is the disk, which only keeps from storing."""
+        while True:
+            if isinstance(error, HomeError):
                 self._listener.notice(f"records of peers cannot be stored: {error}")
+            else:
+                self._listener.notice(f"the mesh stumbled and starts over: {error!r}")
+                await trio.sleep(RETRY_S)
+            try:
+                self._start_over(transport, closed_s=pause)
+                return
+            except HomeError as again:
+                error = again
                 await trio.sleep(pause)
-                pause = min(2 * pause, RETRY_MAX_S)
-                self._start_over(transport)
 
-    def _start_over(self, transport: Transport) -> None:
-        """Build the core anew from what is stored, and tell it who is there."""
-        self.core = self._new_core()
+    def _start_over(self, transport: Transport, closed_s: float = 0.0) -> None:
+        """Build the core anew from what is stored, tell it who is there, refuse what was asked."""
+        self.core = self._new_core(closed_s)
         self._listening = ()
-        for peer, address in transport.peers.items():
-            self._events.send_nowait(Connected(peer, address, inbound=False))
+        self._first = [
+            Connected(peer, address, inbound=False) for peer, address in transport.peers.items()
+        ]
+        for number in list(self._replies):
+            self._reply(Reply(number, b""))
 
-    async def _step(self, transport: Transport, nursery: trio.Nursery) -> None:
-        """Wait for events, handle those that are there, store, and carry out."""
-        events: list[Event] = []
-        delay = max(self.core.wake_at - trio.current_time(), 0.0)
+    async def _step(self, transport: Transport, nursery: trio.Nursery) -> bool:
+        """Wait for events, handle those that are there, store, and carry out.
+
+        Returns:
+            whether there was anything to store.
+        """
+        events, self._first = self._first, []
+        delay = 0.0 if events else max(self.core.wake_at - trio.current_time(), 0.0)
         with trio.move_on_after(delay):
-            events.append(await self._inbox.receive())
+            events.append(self._taken(await self._inbox.receive()))
         while len(events) < AT_ONCE:
             try:
-                events.append(self._inbox.receive_nowait())
+                events.append(self._taken(self._inbox.receive_nowait()))
             except trio.WouldBlock:
                 break
         if transport.addresses != self._listening:
@@ -246,38 +277,66 @@ class Swarm:
         effects: list[Effect] = []
         for event in events or [Woke()]:
             effects += self.core.handle(trio.current_time(), event)
-            if isinstance(event, TransportEvent):
-                self._room.release()
-        await self._store(effects)
+        stored = await self._store(effects)
         for effect in effects:
             self._carry_out(effect, transport, nursery)
+        return stored
 
-    async def _store(self, effects: list[Effect]) -> None:
+    def _taken(self, event: Event) -> Event:
+        if isinstance(event, TransportEvent):
+            self._room.release()
+        return event
+
+    async def _store(self, effects: list[Effect]) -> bool:
         records = [one for effect in effects if isinstance(effect, Keep) for one in effect.records]
-        if records:
-            await self._ledger.admit(records)
-            self._listener.heard(records)
+        for start in range(0, len(records), ADMIT_MAX_RECORDS):
+            some = records[start : start + ADMIT_MAX_RECORDS]
+            await self._ledger.admit(some)
+            self._listener.heard(some)
+        return bool(records)
 
     def _carry_out(self, effect: Effect, transport: Transport, nursery: trio.Nursery) -> None:
         match effect:
             case Publish():
-                nursery.start_soon(transport.publish, effect.data)
+                self._send(effect.data)
             case Ask():
                 nursery.start_soon(self._ask, transport, effect)
             case Reply():
-                self._replies.pop(effect.number)(effect.data)
+                if effect.delay_s:
+                    nursery.start_soon(self._reply_later, effect)
+                else:
+                    self._reply(effect)
             case Dial():
                 nursery.start_soon(self._dial, transport, effect.address)
             case Drop():
                 nursery.start_soon(transport.drop, effect.peer, effect.refuse_s)
             case Announce():
-                nursery.start_soon(transport.publish, self._presence(effect.lasts_s))
+                self._send(self._presence(effect.lasts_s))
             case Arrived():
                 self._listener.arrived(effect.texts)
             case Notice():
                 self._listener.notice(effect.text)
             case _:
                 pass
+
+    def _send(self, data: bytes) -> None:
+        with suppress(trio.WouldBlock):
+            self._outgoing.send_nowait(data)
+
+    async def _publish(self, transport: Transport) -> None:
+        """Publish in order: a record that overtakes another has to be asked for again."""
+        async for data in self._outbox:
+            await transport.publish(data)
+
+    def _reply(self, reply: Reply) -> None:
+        """Answer, unless whoever asked has given up."""
+        answered = self._replies.pop(reply.number, None)
+        if answered is not None:
+            answered(reply.data)
+
+    async def _reply_later(self, reply: Reply) -> None:
+        await trio.sleep(reply.delay_s)
+        self._reply(reply)
 
     async def _pump(self, transport: Transport) -> None:
         async for event in transport.events:
@@ -314,8 +373,7 @@ class Swarm:
             self._events.send_nowait(Asked(peer, service, data, number))
             await answered.wait()
         finally:
-            if number in self._replies:
-                self._replies[number] = lambda _: None
+            self._replies.pop(number, None)
         return answer[0]
 
     def _presence(self, lasts_s: int) -> bytes:

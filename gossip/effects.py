@@ -102,10 +102,11 @@ class Ask(Struct, frozen=True):
 
 
 class Reply(Struct, frozen=True):
-    """Answer the request of that number; empty bytes refuse it."""
+    """Answer the request of that number in so many seconds; empty bytes refuse it."""
 
     number: int
     data: bytes
+    delay_s: float = 0.0
 
 
 class Keep(Struct, frozen=True):

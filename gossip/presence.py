@@ -11,7 +11,8 @@ from gossip.messages import LASTS_MAX_S, Presence
 SKEW_MS = 15 * 60 * 1000
 """How far an author's clock may be off; what is older is a replay."""
 
-AUTHORS_MAX = 20_000
+AUTHORS_MAX = 8192
+"""Nodes that are remembered: some 40 MB, if all of them say as much as they may."""
 
 
 class Seen(Struct, frozen=True):
@@ -26,6 +27,7 @@ class Attendance:
 
     def __init__(self) -> None:
         self._seen: dict[bytes, Seen] = {}
+        self._next = float("inf")
 
     def hear(self, now: float, wall_ms: int, presence: Presence) -> bool:
         """Take in an announcement; False if it is old, or tells nothing new.
@@ -46,13 +48,16 @@ class Attendance:
                 return False
         elif len(self._seen) >= AUTHORS_MAX:
             return False
-        self._seen[presence.author] = Seen(presence, now + min(presence.lasts_s, LASTS_MAX_S))
+        until = now + min(presence.lasts_s, LASTS_MAX_S)
+        self._seen[presence.author] = Seen(presence, until)
+        self._next = min(self._next, until)
         return True
 
     def expire(self, now: float) -> None:
         """Forget whose announcement is void."""
-        if any(seen.until <= now for seen in self._seen.values()):
+        if now >= self._next:
             self._seen = {a: seen for a, seen in self._seen.items() if seen.until > now}
+            self._next = min((seen.until for seen in self._seen.values()), default=float("inf"))
 
     def present(self, now: float) -> dict[bytes, Presence]:
         """The latest announcement of every node that is there, by author."""

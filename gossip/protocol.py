@@ -9,8 +9,9 @@ unchanged. Feeds are `gossip.sync`'s, addresses `gossip.rendezvous`'s, who is th
 import random
 from collections.abc import Mapping
 
-from gossip.addresses import scope_of_connection
+from gossip.addresses import Scope, may_be_told, scope_of_connection
 from gossip.admission import FORGED, MALFORMED, SILENT, Admission, Standing
+from gossip.company import Peer
 from gossip.effects import (
     Announce,
     Answered,
@@ -33,7 +34,6 @@ from gossip.effects import (
     Unanswered,
 )
 from gossip.identity import peer_id
-from gossip.limits import Bucket
 from gossip.messages import (
     ADDRESSES_MAX,
     LASTS_MAX_S,
@@ -66,13 +66,8 @@ from gossip.twin import Twin
 from gossip.validate import RECORD, Validator
 from skep.records import SignedRecord
 
-REQUESTS = 120.0
-REQUESTS_S = 10.0
-"""Requests of one peer: at once, and per second."""
-
-SERVED = 32 * 2.0**20
-SERVED_S = 2 * 2.0**20
-"""Bytes answered to one peer: at once, and per second."""
+LISTENS_MAX = 8
+"""Addresses of one peer that are handed on."""
 
 SERVICE: Mapping[type, Service] = {
     Compare: "/skep/sync/1",
@@ -82,18 +77,6 @@ SERVICE: Mapping[type, Service] = {
     WantPrograms: "/skep/program/1",
     WantPeers: "/skep/peers/1",
 }
-
-
-class _Peer:
-    """A connected peer."""
-
-    def __init__(self, now: float, address: str, *, inbound: bool) -> None:
-        self.since = now
-        self.address = address
-        self.inbound = inbound
-        self.listens: tuple[str, ...] = ()
-        self.requests = Bucket(REQUESTS, REQUESTS_S, now)
-        self.served = Bucket(SERVED, SERVED_S, now)
 
 
 class Core:
@@ -111,6 +94,7 @@ class Core:
         now: seconds of this node's time.
         wall_ms: milliseconds since the epoch at that moment.
         seed: of all random choices.
+        closed_s: no records of others are taken for so long.
         validator: checks messages; shared with the transport, so that each is checked once.
     """
 
@@ -129,11 +113,12 @@ class Core:
         wall_ms: int,
         seed: int,
         validator: Validator | None = None,
+        closed_s: float = 0.0,
     ) -> None:
         self.me = me
         self.replica = replica
         self.instance = instance
-        self.peers: dict[bytes, _Peer] = {}
+        self.peers: dict[bytes, Peer] = {}
         self.attendance = Attendance()
         self.wall_offset_ms = wall_ms - round(now * 1000)
         self._swarm = swarm
@@ -145,8 +130,10 @@ class Core:
         self._now = now
         self._effects: list[Effect] = []
         self._pending: dict[int, tuple[bytes, Request]] = {}
-        self._number = 0
-        self._twin = Twin(instance, {c.session for c in replica.chains if c.author == me})
+        # Answers to another core, before this one was built anew, are none to this one.
+        self._number = seed << 32
+        sessions = {c.session for c in replica.chains if c.author == me}
+        self._twin = Twin(instance, sessions, wall_ms)
         self._texts = Texts(swarm, shelf, self._rng)
         self._compare_at = now
         self._announce_at = now
@@ -158,7 +145,7 @@ class Core:
             replica=replica,
             archive=archive,
             validator=self.validator,
-            admission=Admission(params, known, now),
+            admission=Admission(params, known, now, closed_s),
             blame=self._blame,
         )
 
@@ -189,7 +176,7 @@ class Core:
             case Heard():
                 self._heard(event)
             case Asked():
-                self._effects.append(Reply(event.number, self._reply(event)))
+                self._effects.append(self._reply(event))
             case Answered():
                 self._answered(event)
             case Unanswered():
@@ -209,7 +196,7 @@ class Core:
                 ended(self._now, event.address)
                 self._dial_at = self._now
             case Found():
-                self.rendezvous.add(event.addresses, "found")
+                self.rendezvous.add(event.addresses, "found", Scope.network)
                 self._dial_at = self._now
             case Listening():
                 self._addresses = event.addresses
@@ -248,6 +235,7 @@ class Core:
     def _announce(self) -> None:
         crowd = len(self.attendance.present(self._now))
         pause = max(self._params.presence_s, self._params.presence_per_peer_s * crowd)
+        pause = min(pause, LASTS_MAX_S / 3)
         self._announce_at = self._now + pause * self._rng.uniform(0.8, 1.2)
         if self.peers:
             self._effects.append(Announce(min(round(pause * 2.5), LASTS_MAX_S)))
@@ -261,7 +249,7 @@ class Core:
             self._effects.append(Drop(event.peer, self._params.rotate_s, "no room"))
             return
         alone = not self.peers
-        self.peers[event.peer] = _Peer(self._now, event.address, inbound=event.inbound)
+        self.peers[event.peer] = Peer(self._now, event.address, inbound=event.inbound)
         self._ask(event.peer, self.sync.compare(event.peer))
         self._ask(event.peer, WantPeers(self._swarm, self._addresses))
         if alone:
@@ -307,7 +295,8 @@ class Core:
             self.sync.forget(peer)
         elif isinstance(request, WantPrograms):
             self._texts.unanswered()
-        if peer in self.peers:
+        known = self.peers.get(peer)
+        if known is not None and known.is_silent(self._now):
             self._blame(peer, SILENT, "it does not answer")
 
     def _answered(self, event: Answered) -> None:
@@ -322,35 +311,38 @@ class Core:
             self._texts.unanswered()
             self._blame(peer, MALFORMED, str(error))
             return
+        self.peers[peer].answered = self._now
         if isinstance(request, Compare | Want | Proof):
             for following in self.sync.answered(self._now, peer, answer):
                 self._ask(peer, following)
         elif isinstance(request, WantPeers) and isinstance(answer, Peers):
-            scope = scope_of_connection(self.peers[peer].address)
-            self.rendezvous.add(answer.addresses, "found", scope)
+            self.rendezvous.add(answer.addresses, "found", self.peers[peer].scope)
             self._look_for_peers()
         elif isinstance(request, WantPrograms) and isinstance(answer, Programs):
             self._got_programs(peer, request, answer)
         elif not isinstance(answer, Same):
             self._blame(peer, MALFORMED, "an answer to another question")
 
-    def _reply(self, event: Asked) -> bytes:
-        """Bytes of the answer to a request; none refuse it."""
+    def _reply(self, event: Asked) -> Reply:
+        """The answer to a request, and how long it is to be held back; empty bytes refuse it."""
+        refusal = Reply(event.number, b"")
         peer = self.peers.get(event.peer)
-        if peer is None or peer.requests.wait(self._now, 1.0) or peer.served.wait(self._now, 1.0):
-            return b""
-        peer.requests.take(1.0)
+        if peer is None:
+            return refusal
+        wait = peer.wait(self._now)
+        if wait is None:
+            return refusal
         try:
             request = unpack_request(event.data)
         except MessageError as error:
             self._blame(event.peer, MALFORMED, str(error))
-            return b""
+            return refusal
         if request.swarm != self._swarm or SERVICE[type(request)] != event.service:
             self._blame(event.peer, MALFORMED, "a request for another swarm or service")
-            return b""
+            return refusal
         answer = pack(self._answer(event.peer, request))
-        peer.served.take(float(len(answer)))
-        return answer
+        peer.serve(len(answer))
+        return Reply(event.number, answer, wait)
 
     def _answer(self, peer: bytes, request: Request) -> Answer:
         match request:
@@ -369,8 +361,10 @@ class Core:
         and those that have said so themselves and are here."""
         asking = self.peers[peer]
         suffix = "/p2p/" + peer_id(peer)
-        asking.listens = tuple(one for one in request.addresses if one.endswith(suffix))
-        scope = scope_of_connection(asking.address)
+        scope = asking.scope
+        asking.listens = tuple(
+            one for one in request.addresses if one.endswith(suffix) and may_be_told(one, scope)
+        )[:LISTENS_MAX]
         self.rendezvous.add(asking.listens, "found", scope)
         others = [one for key, known in self.peers.items() if key != peer for one in known.listens]
         found = list(dict.fromkeys([*self.rendezvous.good(), *others]))
@@ -392,7 +386,7 @@ class Core:
 
     def _attend(self, presence: Presence) -> None:
         if presence.author == self.me:
-            self._tell(self._twin.announced(presence.instance))
+            self._tell(self._twin.announced(presence.instance, presence.time))
         else:
             self.attendance.hear(self._now, self._wall_ms, presence)
 

@@ -17,6 +17,9 @@ from skep.errors import ConfigError
 FAILURES_MAX = 8
 """Failures in a row after which a found address is forgotten."""
 
+PER_PEER_MAX = 8
+"""Addresses of one peer that are remembered, besides those that the user has given."""
+
 Source = Literal["bootstrap", "remembered", "found"]
 
 
@@ -63,18 +66,36 @@ class Rendezvous:
         """Learn addresses; those that make no sense, or not from this teller, are left out."""
         for text in texts:
             known = self._known.get(text)
-            if known is None and len(self._known) >= self._params.addresses_max:
-                continue
             try:
                 address = parse_address(text)
             except ConfigError:
                 continue
             if address.peer == self._me or not believable(address, teller):
                 continue
-            if known is None:
+            if known is not None:
+                known.source = source if source == "bootstrap" else known.source
+            elif source == "bootstrap" or self._has_room(address.peer):
                 self._known[text] = _Known(address, source)
-            elif source == "bootstrap":
-                known.source = source
+
+    def _has_room(self, peer: bytes) -> bool:
+        """Whether one more address is taken; one that never answered may have to go for it.
+
+        Else whoever first names so many places that nobody is at would be the last to be heard.
+        """
+        same = sum(known.address.peer == peer for known in self._known.values())
+        if same >= PER_PEER_MAX:
+            return False
+        if len(self._known) < self._params.addresses_max:
+            return True
+        unproved = [
+            text
+            for text, known in self._known.items()
+            if known.source == "found" and (known.failures or not known.due)
+        ]
+        if unproved:
+            chosen = self._known.pop(self._rng.choice(unproved))
+            self._dialling.discard(chosen.address.peer)
+        return bool(unproved)
 
     def known(self) -> list[Tried]:
         """All known addresses."""

@@ -262,7 +262,8 @@ class World:
             case Ask():
                 self._request(node, effect)
             case Reply():
-                node.answers.pop(effect.number)(effect.data)
+                back = node.answers.pop(effect.number)
+                self.at(effect.delay_s, partial(back, effect.data))
             case Dial():
                 self._dial(node, effect.address)
             case Drop():

@@ -16,18 +16,25 @@ class Twin:
     Args:
         instance: drawn at this start.
         sessions: those of its own that are stored here.
+        started_ms: when that was, in milliseconds since the epoch.
     """
 
-    def __init__(self, instance: bytes, sessions: set[bytes]) -> None:
+    def __init__(self, instance: bytes, sessions: set[bytes], started_ms: int) -> None:
         self._known = {instance, *sessions}
+        self._started_ms = started_ms
         self._told = False
 
     def own(self, session: bytes) -> None:
         """A session that this start has begun."""
         self._known.add(session)
 
-    def announced(self, instance: bytes) -> str:
-        """Somebody has announced himself in this node's name; what to tell the owner, if new."""
+    def announced(self, instance: bytes, time: int) -> str:
+        """Somebody has announced himself in this node's name; what to tell the owner, if new.
+
+        What was said before this start may be this node's own, of an earlier one, played back.
+        """
+        if time <= self._started_ms:
+            return ""
         return self._met(instance, "is in use by another node right now")
 
     def came_back(self, signed: SignedRecord, wall_ms: int) -> str:

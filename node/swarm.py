@@ -196,7 +196,7 @@ class Membership:
                     await self.swarm.run(self._open)
                 except ConfigError:
                     raise
-                except SkepError as error:
+                except Exception as error:
                     self._emit(Said(f"no mesh: {error}", alarm=True))
                 await trio.sleep(pause)
                 pause = min(2 * pause, BACK_OFF_MAX_S)

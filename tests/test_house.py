@@ -62,6 +62,7 @@ PURE = [
     "gossip/effects.py",
     "gossip/replica.py",
     "gossip/admission.py",
+    "gossip/company.py",
     "gossip/addresses.py",
     "gossip/presence.py",
     "gossip/twin.py",
