@@ -55,5 +55,5 @@ class Params(Struct, frozen=True, kw_only=True):
 NODE = Params()
 """An ordinary node."""
 
-MEETING_PLACE = Params(degree=48, connections_max=512, dials=8)
+MEETING_PLACE = Params(degree=48, connections_max=384, dials=8)
 """A node for others to meet at: wide, so that it can hand on many addresses."""

@@ -45,8 +45,8 @@ FETCH_MAX = 8192
 PAGES_MAX = 64
 """Pages of rows in one comparison: a peer can invent chains without end."""
 
-FAILED_MAX = 8192
-"""Rows of one peer that led to nothing and are not tried again before they change."""
+FAILED_MAX, FAILED_S = 8192, 30.0
+"""Rows of one peer that led to nothing, and for how long they are not tried again as they are."""
 
 DEFERRED_MAX = 8192
 """Chains held back by a quota that are remembered; others are only asked for too early."""
@@ -83,7 +83,7 @@ class Fetch:
         self.probes: dict[bytes, tuple[int, int]] = {}
         self.failed: dict[bytes, Row] = {}
         self.asked: Request | None = None
-        self.asked_at = 0.0
+        self.asked_at = self.failed_since = 0.0
         self.after = b""
         self.pages = 0
         self.compare_again = False
@@ -258,6 +258,8 @@ class Sync:
             for one in their.asked.ranges
         }
         fetch.asked_at = now
+        if now - fetch.failed_since > FAILED_S:
+            fetch.failed, fetch.failed_since = {}, now
         ranges: list[Range] = []
         for key, row in list(fetch.rows.items()):
             if len(ranges) == RANGES_MAX:

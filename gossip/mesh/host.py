@@ -7,6 +7,7 @@ in the library fails; `gossip.mesh.node` then makes another.
 """
 
 import logging
+import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -46,7 +47,10 @@ from gossip.mesh.frames import discard
 from gossip.mesh.muxer import STREAMS_MAX, Connection, Muxing
 from gossip.mesh.topic import Router, Topic, public_key
 
-CONNECTIONS_MAX = 256
+CONNECTIONS_MAX = 800
+"""More than twice what any node wants: who has to go when it is full is decided above, and here
+nobody would, so that whoever came first and stayed could close a meeting place to all others."""
+
 CONNECTIONS_PER_PEER = 2
 """Two peers that dial each other at once have two; of a third one the oldest has to go."""
 
@@ -312,11 +316,16 @@ class Host:
             raise
 
     def connection(self, peer: bytes) -> INetConn | None:
-        """A connection to a peer on which streams can be opened."""
-        for conn in self.swarm.get_connections(peer_id_of(peer)):
-            if not conn.is_closed and not conn.muxed_conn.is_closed:
-                return conn
-        return None
+        """A connection to a peer on which streams can be opened.
+
+        Any of them: two may lead to two machines with one key, and both have something to tell.
+        """
+        usable = [
+            conn
+            for conn in self.swarm.get_connections(peer_id_of(peer))
+            if not conn.is_closed and not conn.muxed_conn.is_closed
+        ]
+        return random.choice(usable) if usable else None  # noqa: S311 - no secret
 
     async def open_stream(self, conn: INetConn, protocol: str) -> INetStream:
         """Open a stream for a protocol; the caller ends it.
