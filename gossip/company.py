@@ -5,7 +5,7 @@ kept. That way a node that fetches all there is gets on as fast as it may, witho
 """
 
 from gossip.addresses import Scope, scope_of_connection
-from gossip.admission import Bucket
+from gossip.limits import Bucket
 
 REQUESTS = 120.0
 REQUESTS_S = 10.0

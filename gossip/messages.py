@@ -13,8 +13,9 @@ from msgspec import Struct
 
 from gossip.replica import FORKED, KEY_BYTES, ROW_BYTES, Row, unpack_rows
 from gossip.transport import REQUEST_MAX_BYTES
+from gossip.wire import is_line
 from skep.errors import RecordError
-from skep.records import PROGRAM_MAX_BYTES, RECORD_MAX_BYTES, Role
+from skep.records import PROGRAM_MAX_BYTES, RECORD_MAX_BYTES
 
 RANGES_MAX = 64
 RECORDS_MAX = 256
@@ -140,7 +141,7 @@ class Presence(Struct, frozen=True, array_like=True, tag="presence"):
         number: counts up within an instance, so that old announcements cannot be replayed.
         time: milliseconds since the epoch at the author's.
         lasts_s: seconds until it is void unless another follows.
-        role: what the node does for the swarm.
+        role: what the node does for the swarm: one of `skep.records.Role`, or of later.
         tier: hardware tier, empty without training.
         task: id of the task it works on, empty without.
         records: how many records it holds, for showing who lags behind.
@@ -154,7 +155,7 @@ class Presence(Struct, frozen=True, array_like=True, tag="presence"):
     number: int
     time: int
     lasts_s: int
-    role: Role
+    role: str
     tier: str
     task: bytes
     records: int
@@ -163,6 +164,7 @@ class Presence(Struct, frozen=True, array_like=True, tag="presence"):
 
 
 _PACK: Any = msgpack.packb
+_PLAIN = (type(None), bool, int, float, str, bytes)
 
 
 def pack(message: Request | Answer | Presence) -> bytes:
@@ -222,10 +224,13 @@ def unpack_presence(signed: bytes) -> tuple[Presence, bytes, bytes]:
     """Read `signature ‖ body` of an announcement: its value, its body, its signature.
 
     Raises:
-        MessageError: it is none, or breaks a limit. The signature is not checked here.
+        MessageError: it is none, breaks a limit, or is not in its one encoding. It is passed on,
+            so everybody has to agree on it. The signature is not checked here.
     """
     signature, body = signed[:SIGNATURE_BYTES], signed[SIGNATURE_BYTES:]
     presence: Presence = _convert(body, Presence, PRESENCE_MAX_BYTES, ID_BYTES)
+    plain = msgpack.unpackb(body)
+    _require(all(map(_is_flat, plain)) and _PACK(plain) == body, "encoding")
     _require(len(presence.swarm) == len(presence.author) == ID_BYTES, "id")
     _require(len(presence.instance) == INSTANCE_BYTES, "instance")
     _require(len(presence.task) in (0, ID_BYTES), "task")
@@ -234,8 +239,8 @@ def unpack_presence(signed: bytes) -> tuple[Presence, bytes, bytes]:
     _require(0 < presence.lasts_s <= LASTS_MAX_S, "lasts_s")
     _require(len(presence.running) <= RUNNING_MAX, "running")
     _require(all(len(one) == ID_BYTES for one in presence.running), "running")
-    for text in (presence.tier, presence.software):
-        _require(len(text) <= TEXT_MAX and text.isprintable(), "text")
+    for text in (presence.role, presence.tier, presence.software):
+        _require(is_line(text, TEXT_MAX), "text")
     return presence, body, signature
 
 
@@ -252,6 +257,10 @@ def rows_of(packed: bytes) -> list[Row]:
         raise MessageError(f"A message with {error}") from error
 
 
+def _is_flat(item: Any) -> bool:
+    return all(isinstance(one, _PLAIN) for one in (item if isinstance(item, list) else [item]))
+
+
 def _check_addresses(addresses: tuple[str, ...]) -> None:
     _require(len(addresses) <= ADDRESSES_MAX, "addresses")
     for one in addresses:
@@ -263,7 +272,7 @@ def _convert(data: bytes, kind: Any, longest: int, binary: int) -> Any:
     try:
         plain = msgpack.unpackb(
             data,
-            max_str_len=ADDRESS_MAX,
+            max_str_len=4 * TEXT_MAX,
             max_bin_len=max(binary, PROGRAM_MAX_BYTES),
             max_array_len=RECORDS_MAX,
             max_map_len=0,

@@ -125,6 +125,11 @@ def carries(edits: Sequence[Edit]) -> bool:
     return len(edits) <= EDITS_MAX and size <= EDITS_MAX_BYTES
 
 
+def is_line(text: str, limit: int) -> bool:
+    """Whether a text is one line of at most `limit` visible characters, in every version."""
+    return len(text) <= limit and not _FORBIDDEN_IN_LINE.search(text)
+
+
 def frame(signed: bytes) -> bytes:
     """An entry of a feed file: length and CRC-32 (big-endian, 4 bytes each), then `signed`.
 
@@ -302,5 +307,5 @@ def _check_environment(environment: Environment) -> None:
 
 
 def _check_line(name: str, text: str, limit: int) -> None:
-    _require(len(text) <= limit, f"{name} has at most {limit} characters")
-    _require(not _FORBIDDEN_IN_LINE.search(text), f"{name} is one line of visible characters")
+    rule = f"{name} is one line of at most {limit} visible characters"
+    _require(is_line(text, limit), rule)
