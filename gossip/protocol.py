@@ -7,7 +7,7 @@ unchanged. Feeds are `gossip.sync`'s, addresses `gossip.rendezvous`'s, who is th
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from gossip.addresses import Scope, may_be_told, scope_of_connection
 from gossip.admission import FORGED, MALFORMED, SILENT, Admission, Standing
@@ -35,6 +35,7 @@ from gossip.effects import (
 )
 from gossip.identity import peer_id
 from gossip.messages import (
+    ADDRESS_MAX,
     ADDRESSES_MAX,
     LASTS_MAX_S,
     Answer,
@@ -199,7 +200,7 @@ class Core:
                 self.rendezvous.add(event.addresses, "found", Scope.network)
                 self._dial_at = self._now
             case Listening():
-                self._addresses = event.addresses
+                self._addresses = _tellable(event.addresses)[:ADDRESSES_MAX]
             case Missing():
                 self._texts.missing = event.programs
                 self._ask_for_programs()
@@ -367,7 +368,7 @@ class Core:
         )[:LISTENS_MAX]
         self.rendezvous.add(asking.listens, "found", scope)
         others = [one for key, known in self.peers.items() if key != peer for one in known.listens]
-        found = list(dict.fromkeys([*self.rendezvous.good(), *others]))
+        found = list(dict.fromkeys([*_tellable(self.rendezvous.good()), *others]))
         found = [one for one in found if scope_of_connection(one) >= scope]
         return Peers(tuple(self._rng.sample(found, min(ADDRESSES_MAX, len(found)))))
 
@@ -424,3 +425,8 @@ class Core:
         elif found:
             self._effects.append(Arrived(found))
             self._ask_for_programs()
+
+
+def _tellable(addresses: Iterable[str]) -> tuple[str, ...]:
+    """Those that fit a message; a long name with a peer id may not."""
+    return tuple(one for one in addresses if len(one) <= ADDRESS_MAX)

@@ -1,0 +1,59 @@
+"""What a node must not do to honest peers, nor hold against them."""
+
+from gossip.effects import Ask, Effect, Listening
+from gossip.identity import Identity
+from gossip.messages import ADDRESSES_MAX, WantPeers, unpack_request
+from gossip.params import NODE
+from gossip.protocol import Core
+from gossip.replica import Replica
+from gossip.simulate import MemoryArchive
+from gossip.transport import Connected
+
+SWARM = b"simulated".ljust(32, b"\0")
+ME, PEER = Identity(bytes([1]) * 32), Identity(bytes([2]) * 32)
+ADDRESS = f"/ip4/127.0.0.1/tcp/4001/p2p/{PEER.peer_id}"
+
+
+def make_core() -> Core:
+    """A node that knows nothing yet."""
+    archive = MemoryArchive()
+    return Core(
+        me=ME.public,
+        swarm=SWARM,
+        replica=Replica(),
+        archive=archive,
+        shelf=archive,
+        known={},
+        params=NODE,
+        instance=bytes(8),
+        now=0.0,
+        wall_ms=0,
+        seed=1,
+    )
+
+
+def asks(effects: list[Effect]) -> list[Ask]:
+    """The requests among effects."""
+    return [one for one in effects if isinstance(one, Ask)]
+
+
+def test_a_machine_of_many_names_tells_those_that_fit_a_request() -> None:
+    core = make_core()
+    names = [f"/ip4/10.0.0.{n}/tcp/4001/p2p/{ME.peer_id}" for n in range(100)]
+    long = f"/dns/{'a' * 60}.{'b' * 60}.{'c' * 60}.{'d' * 60}/tcp/4001/p2p/{ME.peer_id}"
+    core.handle(0.0, Listening((long, *names)))
+    effects = asks(core.handle(1.0, Connected(PEER.public, ADDRESS, inbound=False)))
+    told = [
+        request for one in effects if isinstance(request := unpack_request(one.data), WantPeers)
+    ]
+    assert [one.addresses for one in told] == [tuple(names[:ADDRESSES_MAX])]
+
+
+def test_an_address_too_long_for_a_message_is_not_handed_on() -> None:
+    core = make_core()
+    long = f"/dns/{'a' * 60}.{'b' * 60}.{'c' * 60}.{'d' * 60}/tcp/4001/p2p/{PEER.peer_id}"
+    core.rendezvous.add([long, ADDRESS], "bootstrap")
+    for one in (long, ADDRESS):
+        core.rendezvous.reached(1.0, one)
+    core.handle(1.0, Connected(PEER.public, ADDRESS, inbound=True))
+    assert core._exchange(PEER.public, WantPeers(SWARM, ())).addresses == (ADDRESS,)
