@@ -32,7 +32,7 @@ BROKEN_PROMISE = 2.0
 """For an answer that is not what was asked for, or rows that no records follow."""
 
 SILENT = 1.0
-"""For a request that got no answer."""
+"""For a request that got no answer, not even a refusal."""
 
 
 class _Author(Struct):

@@ -57,7 +57,7 @@ from gossip.transport import (
     TransportEvent,
 )
 from gossip.validate import PRESENCE, Validator
-from skep.errors import HomeError, TransportError
+from skep.errors import HomeError, Refused, TransportError
 from skep.records import Role, SignedRecord
 
 PEERS_FILE = "peers.json"
@@ -345,9 +345,13 @@ class Swarm:
 
     async def _ask(self, transport: Transport, ask: Ask) -> None:
         outcome: Event = Unanswered(ask.number)
-        with suppress(TransportError):
+        try:
             answer = await transport.request(ask.peer, ask.service, ask.data)
             outcome = Answered(ask.number, answer)
+        except Refused:
+            outcome = Unanswered(ask.number, refused=True)
+        except TransportError:
+            pass
         self._events.send_nowait(outcome)
 
     async def _dial(self, transport: Transport, address: str) -> None:

@@ -40,9 +40,10 @@ class Answered(Struct, frozen=True):
 
 
 class Unanswered(Struct, frozen=True):
-    """A request of this node got no answer."""
+    """A request of this node got no answer; `refused`, if the peer has said that it gives none."""
 
     number: int
+    refused: bool = False
 
 
 class Dialled(Struct, frozen=True):

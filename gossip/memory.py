@@ -26,7 +26,7 @@ from gossip.transport import (
     Service,
     Transport,
 )
-from skep.errors import TransportError
+from skep.errors import Refused, TransportError
 
 SEEN_MAX = 10_000
 """Messages of the topic that a node recognises when they come back."""
@@ -146,7 +146,8 @@ class MemoryNode:
         """Ask a connected peer and return its answer.
 
         Raises:
-            TransportError: not connected, refused, too long, or no answer in time.
+            Refused: it does not want to answer.
+            TransportError: not connected, too long, or no answer in time.
         """
         if len(data) > REQUEST_MAX_BYTES:
             raise TransportError(f"a request of {len(data)} bytes is too long")
@@ -167,7 +168,7 @@ class MemoryNode:
         if scope.cancelled_caught:
             raise TransportError(f"{name} did not answer in time")
         if not answer:
-            raise TransportError(f"{name} refused to answer")
+            raise Refused(f"{name} refused to answer")
         return answer
 
     async def answer(self, peer: bytes, service: Service, data: bytes) -> bytes:

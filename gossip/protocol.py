@@ -181,7 +181,7 @@ class Core:
             case Answered():
                 self._answered(event)
             case Unanswered():
-                self._unanswered(event.number)
+                self._unanswered(event)
             case Said():
                 self._said(event.signed)
             case Connected():
@@ -290,14 +290,14 @@ class Core:
         service = SERVICE[type(request)]
         self._effects.append(Ask(peer, service, pack(request), self._number))
 
-    def _unanswered(self, number: int) -> None:
-        peer, request = self._pending.pop(number, (b"", None))
+    def _unanswered(self, event: Unanswered) -> None:
+        peer, request = self._pending.pop(event.number, (b"", None))
         if isinstance(request, Compare | Want | Proof):
             self.sync.forget(peer)
         elif isinstance(request, WantPrograms):
             self._texts.unanswered()
         known = self.peers.get(peer)
-        if known is not None and known.is_silent(self._now):
+        if known is not None and not event.refused and known.is_silent(self._now):
             self._blame(peer, SILENT, "it does not answer")
 
     def _answered(self, event: Answered) -> None:

@@ -340,12 +340,16 @@ class World:
 
         def back(data: bytes) -> None:
             self.counts["bytes"] += len(data)
-            outcome = Answered(ask.number, data) if data else Unanswered(ask.number)
-            self.at(self._delay(), lambda: self._tell(node, outcome) if node.core is core else None)
+            outcome = Answered(ask.number, data) if data else Unanswered(ask.number, refused=True)
+            self.at(self._delay(), lambda: tell(outcome))
+
+        def tell(outcome: Event) -> None:
+            if node.core is core:
+                self._tell(node, outcome)
 
         def arrive() -> None:
             if peer.core is None or peer.number not in node.links or lost:
-                self.at(TIMEOUT_S, lambda: back(b"") if node.core is core else None)
+                self.at(TIMEOUT_S, lambda: tell(Unanswered(ask.number)))
                 return
             token = next(self._tokens)
             peer.answers[token] = back

@@ -97,7 +97,8 @@ class Transport(Protocol):
         """Ask a connected peer and return its answer, at most `ANSWER_MAX_BYTES`.
 
         Raises:
-            TransportError: not connected, refused, too long, or no answer in time.
+            Refused: it does not want to answer.
+            TransportError: not connected, too long, or no answer in time.
         """
         ...
 

@@ -12,6 +12,7 @@
     ├── RecordError        bytes that are no valid record                            (gossip.wire)
     │   └── NewerRecord    a record of a version that this Skep does not know        (gossip.wire)
     ├── TransportError     a peer that cannot be reached or does not answer          (gossip)
+    │   └── Refused        it has answered that it will not, which is its right      (gossip)
     ├── SandboxError       no sandbox, or one that failed its self-test              (trainer)
     └── TrainerFault       our own child processes failed, not the candidate's code  (trainer)
 
@@ -78,6 +79,10 @@ class NewerRecord(RecordError):
 
 class TransportError(SkepError):
     """A peer cannot be reached, refuses, or does not answer in time. Never a reason to stop."""
+
+
+class Refused(TransportError):
+    """A peer does not want to answer now. It may: it has quotas of its own."""
 
 
 class SandboxError(SkepError):

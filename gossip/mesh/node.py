@@ -35,7 +35,7 @@ from gossip.transport import (
     Misbehaved,
     Service,
 )
-from skep.errors import ConfigError, TransportError
+from skep.errors import ConfigError, Refused, TransportError
 
 log = logging.getLogger("skep.mesh")
 
@@ -306,7 +306,8 @@ class Mesh(Watch):
         """Ask a connected peer and return its answer.
 
         Raises:
-            TransportError: not connected, refused, too long, or no answer in time.
+            Refused: it does not want to answer.
+            TransportError: not connected, too long, or no answer in time.
         """
         if len(data) > REQUEST_MAX_BYTES:
             raise TransportError(f"a request of {len(data)} bytes is too long")
@@ -332,7 +333,7 @@ class Mesh(Watch):
         if scope.cancelled_caught:
             raise TransportError(f"{name} did not answer in time")
         if not answer:
-            raise TransportError(f"{name} refused to answer")
+            raise Refused(f"{name} refused to answer")
         return answer
 
     async def _ask(self, stream: INetStream, data: bytes) -> bytes:

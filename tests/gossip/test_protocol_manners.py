@@ -1,9 +1,9 @@
 """What a node must not do to honest peers, nor hold against them."""
 
-from gossip.effects import Ask, Effect, Listening
+from gossip.effects import Ask, Drop, Effect, Listening, Unanswered, Woke
 from gossip.identity import Identity
 from gossip.messages import ADDRESSES_MAX, WantPeers, unpack_request
-from gossip.params import NODE
+from gossip.params import NODE, Params
 from gossip.protocol import Core
 from gossip.replica import Replica
 from gossip.simulate import MemoryArchive
@@ -14,7 +14,7 @@ ME, PEER = Identity(bytes([1]) * 32), Identity(bytes([2]) * 32)
 ADDRESS = f"/ip4/127.0.0.1/tcp/4001/p2p/{PEER.peer_id}"
 
 
-def make_core() -> Core:
+def make_core(params: Params = NODE) -> Core:
     """A node that knows nothing yet."""
     archive = MemoryArchive()
     return Core(
@@ -24,7 +24,7 @@ def make_core() -> Core:
         archive=archive,
         shelf=archive,
         known={},
-        params=NODE,
+        params=params,
         instance=bytes(8),
         now=0.0,
         wall_ms=0,
@@ -57,3 +57,23 @@ def test_an_address_too_long_for_a_message_is_not_handed_on() -> None:
         core.rendezvous.reached(1.0, one)
     core.handle(1.0, Connected(PEER.public, ADDRESS, inbound=True))
     assert core._exchange(PEER.public, WantPeers(SWARM, ())).addresses == (ADDRESS,)
+
+
+def dropped_after(refused: bool) -> bool:
+    """Whether a peer is dropped that answers none of forty requests."""
+    core = make_core(Params(compare_s=1.0))
+    waiting = asks(core.handle(0.0, Connected(PEER.public, ADDRESS, inbound=False)))
+    for second in range(1, 300):
+        effects: list[Effect] = []
+        for ask in waiting:
+            effects += core.handle(float(second), Unanswered(ask.number, refused=refused))
+        if any(isinstance(one, Drop) for one in effects):
+            return True
+        waiting = asks([*effects, *core.handle(float(second), Woke())])
+    return False
+
+
+def test_silence_costs_a_peer_its_place_and_a_refusal_does_not() -> None:
+    """It refuses whoever asks for more than its quotas give: a node that fetches a whole ledger."""
+    assert dropped_after(refused=False)
+    assert not dropped_after(refused=True)
