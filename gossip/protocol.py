@@ -218,6 +218,10 @@ class Core:
                 self._ask(peer, self.sync.compare(peer))
             mean = self._params.behind_s if self.sync.behind else self._params.compare_s
             self._compare_at = self._now + mean * self._rng.uniform(0.5, 1.5)
+            held_back = self.sync.deferred_until()
+            if held_back is not None:
+                soonest = max(held_back, self._now + self._params.behind_s)
+                self._compare_at = min(self._compare_at, soonest)
             self._ask_for_programs()
         if self._now >= self._announce_at:
             self._announce()

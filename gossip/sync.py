@@ -140,9 +140,8 @@ class Sync:
 
     @property
     def behind(self) -> bool:
-        """Whether something is known to be missing here."""
-        waiting = any(fetch.rows for fetch in self._fetches.values())
-        return waiting or bool(self._deferred) or bool(self._early)
+        """Whether something is known to be missing here that no quota holds back."""
+        return bool(self._early) or any(fetch.rows for fetch in self._fetches.values())
 
     def deferred_until(self) -> float | None:
         """When the first chain that is held back by a quota may be asked for again."""

@@ -206,3 +206,10 @@ def test_an_announcement_of_too_many_chains_is_refused() -> None:
     assert unpack_request(pack(have)) == have
     with pytest.raises(MessageError, match="rows"):
         unpack_request(pack(Have(SWARM, b"".join(rows))))
+
+
+def test_a_chain_that_a_quota_holds_back_for_a_day_makes_nobody_hurry() -> None:
+    one = Side([], replace(NODE, author_total_bytes=0))
+    one.compare(Side(chain(ANNA, 1)), now=5.0)
+    assert not one.sync.behind
+    assert one.sync.deferred_until() == 5.0 + NODE.newcomer_s
