@@ -21,6 +21,7 @@ from skep.errors import NewerRecord, RecordError
 from skep.records import (
     HARNESS_MICRO_MAX,
     KINDS,
+    MEMBERS_MAX,
     NO_PREVIOUS,
     PROGRAM_MICRO_MAX,
     RECORD_MAX_BYTES,
@@ -28,6 +29,7 @@ from skep.records import (
     Claim,
     Edit,
     Environment,
+    Members,
     Note,
     Payload,
     Profile,
@@ -247,6 +249,11 @@ def _check_payload(payload: Payload | Unknown) -> None:
     elif isinstance(payload, Retract):
         _require(len(payload.record) == ID_BYTES, f"record has {ID_BYTES} bytes")
         _check_line("reason", payload.reason, NOTE_MAX)
+    elif isinstance(payload, Members):
+        listed = payload.listed
+        _require(1 <= len(listed) <= MEMBERS_MAX, f"1 to {MEMBERS_MAX} members")
+        _require(all(len(one) == ID_BYTES for one in listed), f"a key has {ID_BYTES} bytes")
+        _require(list(listed) == sorted(set(listed)), "members are sorted, none twice")
 
 
 def _check_run(run: Run) -> None:

@@ -24,6 +24,12 @@ PROGRAM_MAX_BYTES = 64 * 1024
 NO_PREVIOUS = bytes(32)
 """`prev` of the first record of a session."""
 
+NO_TASK = bytes(32)
+"""`task` of what is said about a swarm as a whole."""
+
+MEMBERS_MAX = 256
+"""Most members of a lab, its founder among them."""
+
 MICRO = 1_000_000
 HARNESS_MICRO_MAX = 32_000_000
 """Highest score of the harness: 32 bits per byte, far above any honest model; the lowest is 1."""
@@ -232,6 +238,18 @@ class Retract(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class Members(Struct, frozen=True):
+    """Who may meet in a lab: said by its founder, whose latest list counts (see `skep.members`).
+
+    It stands under no task: its `task` is `NO_TASK`.
+
+    Attributes:
+        listed: public keys of the members, sorted, none twice.
+    """
+
+    listed: tuple[bytes, ...]
+
+
 class Unknown(Struct, frozen=True):
     """The payload of a kind that a later Skep may define: kept and passed on, never interpreted.
 
@@ -242,13 +260,14 @@ class Unknown(Struct, frozen=True):
     content: Mapping[str, Any]
 
 
-Payload = Run | Claim | Note | Profile | Retract
+Payload = Run | Claim | Note | Profile | Retract | Members
 KINDS: Mapping[str, type[Payload]] = {
     "run": Run,
     "claim": Claim,
     "note": Note,
     "profile": Profile,
     "retract": Retract,
+    "members": Members,
 }
 
 

@@ -14,6 +14,7 @@ from skep.records import (
     Claim,
     Environment,
     Hunk,
+    Members,
     Note,
     Payload,
     Profile,
@@ -316,6 +317,7 @@ CLAIM = Claim(program=b"p" * 32, parent=b"q" * 32, run=b"r" * 32, effect=-1500, 
 NOTE = Note(role="finding", about=None, text="width pays until 96", cites=(b"r" * 32,))
 PROFILE = Profile(name="attic", tier="cpu-float32-cpu-o3", role="full", software="skep 0.1.0")
 RETRACT = Retract(record=b"r" * 32, reason="the fan was off")
+MEMBERS = Members((b"a" * 32, b"b" * 32))
 LATER = Unknown({"text": "hello", "deep": {"list": [1, 2.5, None, b"x"]}})
 
 
@@ -326,6 +328,8 @@ LATER = Unknown({"text": "hello", "deep": {"list": [1, 2.5, None, b"x"]}})
         ("note", NOTE),
         ("profile", PROFILE),
         ("retract", RETRACT),
+        ("members", MEMBERS),
+        ("members", Members(tuple(bytes([n]) * 32 for n in range(256)))),
         ("later", LATER),
     ],
 )
@@ -349,6 +353,11 @@ def test_every_kind_reads_back(kind: str, payload: Payload | Unknown) -> None:
         ("note", replace(NOTE, cites=(b"r" * 32,) * 17)),
         ("profile", replace(PROFILE, name="\u202eevil")),
         ("retract", replace(RETRACT, record=b"")),
+        ("members", Members(())),
+        ("members", Members((b"b" * 32, b"a" * 32))),
+        ("members", Members((b"a" * 32, b"a" * 32))),
+        ("members", Members((b"a" * 31,))),
+        ("members", Members(tuple(n.to_bytes(32, "big") for n in range(257)))),
         ("", LATER),
         ("a\nb", LATER),
         ("k" * 33, LATER),
