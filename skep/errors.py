@@ -12,7 +12,8 @@
     ├── RecordError        bytes that are no valid record                            (gossip.wire)
     │   └── NewerRecord    a record of a version that this Skep does not know        (gossip.wire)
     ├── TransportError     a peer that cannot be reached or does not answer          (gossip)
-    │   └── Refused        it has answered that it will not, which is its right      (gossip)
+    │   ├── Refused        it has answered that it will not, which is its right      (gossip)
+    │   └── NoHandshake    who answers there does not understand this node           (gossip)
     ├── SandboxError       no sandbox, or one that failed its self-test              (trainer)
     └── TrainerFault       our own child processes failed, not the candidate's code  (trainer)
 
@@ -83,6 +84,10 @@ class TransportError(SkepError):
 
 class Refused(TransportError):
     """A peer does not want to answer now. It may: it has quotas of its own."""
+
+
+class NoHandshake(TransportError):
+    """Somebody answers at an address and no handshake comes about: another key, another peer."""
 
 
 class SandboxError(SkepError):

@@ -64,6 +64,7 @@ PURE = [
     "gossip/admission.py",
     "gossip/company.py",
     "gossip/addresses.py",
+    "gossip/invite.py",
     "gossip/presence.py",
     "gossip/twin.py",
     "gossip/sync.py",

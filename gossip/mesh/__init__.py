@@ -66,6 +66,10 @@ def anybody(_: bytes) -> bool:
     return True
 
 
+def unnoticed(_: bytes) -> None:
+    """Does nothing about whom the gate turned away."""
+
+
 def anything(_: bytes) -> bool:
     """Passes every message on."""
     return True
@@ -81,6 +85,7 @@ async def open_mesh(
     announce: Sequence[str] = (),
     degrees: Degrees = LEAF,
     gate: Callable[[bytes], bool] = anybody,
+    knocked: Callable[[bytes], None] = unnoticed,
     psk: bytes | None = None,
     worth: Callable[[bytes], bool] = anything,
 ) -> AsyncIterator[Transport]:
@@ -99,7 +104,8 @@ async def open_mesh(
             interfaces.
         degrees: `BOOTSTRAP` for a node that many others know and connect to.
         gate: whether a peer (32-byte public key) may be connected, asked before anything but the
-            handshake was said.
+            handshake was said, and again when the connection is ready.
+        knocked: told of who came, proved its key, and was turned away by the gate.
         worth: whether a message of the topic may be passed on; what is not is reported as heard all
             the same. It is called for each, and must be quick and never raise.
         psk: 32-byte key that all nodes of a lab have; others cannot even begin a handshake.
@@ -119,6 +125,7 @@ async def open_mesh(
         announce=announce,
         degrees=degrees,
         gate=gate,
+        knocked=knocked,
         psk=psk,
         worth=worth,
     )

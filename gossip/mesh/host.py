@@ -70,6 +70,10 @@ class Watch:
         """Whether this peer may be connected at all."""
         raise NotImplementedError
 
+    def turned_away(self, peer: bytes) -> None:
+        """A peer came, proved its key, and was not admitted."""
+        raise NotImplementedError
+
     def connected(self, peer: bytes, address: str, *, inbound: bool) -> None:
         """There is a connection; may be called again for the same peer."""
         raise NotImplementedError
@@ -85,6 +89,10 @@ class Watch:
     def misbehaved(self, peer: bytes, what: str) -> None:
         """A peer broke a rule of these layers."""
         raise NotImplementedError
+
+
+class Unwanted(SwarmException):
+    """The other side of a good handshake does not want the connection."""
 
 
 class Wire(TrioTCPStream):
@@ -130,6 +138,8 @@ class GuardedSwarm(Swarm):
         key = public_key(muxed_conn.peer_id.to_bytes())
         if key is None or muxed_conn.peer_id == self.self_id or not self._watch.admits(key):
             cut(muxed_conn)
+            if key is not None and not muxed_conn.is_initiator:
+                self._watch.turned_away(key)
             raise SwarmException("this peer is not admitted")
         others = self.get_connections(muxed_conn.peer_id)
         for surplus in others[: max(0, len(others) + 1 - CONNECTIONS_PER_PEER)]:
@@ -155,7 +165,7 @@ class GuardedSwarm(Swarm):
         """Called by the library when a connection is ready on this side.
 
         Raises:
-            SwarmException: the other side does not want it.
+            Unwanted: the other side does not want it.
         """
         connection: Any = conn.muxed_conn
         with trio.move_on_after(UPGRADE_TIMEOUT_S):
@@ -163,7 +173,7 @@ class GuardedSwarm(Swarm):
                 self.arrived(conn)
                 await super().notify_connected(conn)
                 return
-        raise SwarmException("it does not want this connection")
+        raise Unwanted("it does not want this connection")
 
     async def notify_disconnected(self, conn: INetConn) -> None:
         """Called by the library when a connection has gone; it would remember when."""

@@ -21,7 +21,7 @@ from gossip.mesh import Degrees
 from gossip.mesh.addresses import Place, dialable, listenable, multiaddr, reachable
 from gossip.mesh.containment import Failures
 from gossip.mesh.frames import CutOff, Frames, Malformed, discard, end, finish, sized, write
-from gossip.mesh.host import Host, Watch, Wire
+from gossip.mesh.host import Host, Unwanted, Watch, Wire
 from gossip.transport import (
     ANSWER_MAX_BYTES,
     DIAL_TIMEOUT_S,
@@ -35,7 +35,7 @@ from gossip.transport import (
     Misbehaved,
     Service,
 )
-from skep.errors import ConfigError, Refused, TransportError
+from skep.errors import ConfigError, NoHandshake, Refused, TransportError
 
 log = logging.getLogger("skep.mesh")
 
@@ -78,6 +78,7 @@ class Mesh(Watch):
         announce: Sequence[str],
         degrees: Degrees,
         gate: Callable[[bytes], bool],
+        knocked: Callable[[bytes], None],
         psk: bytes | None,
         worth: Callable[[bytes], bool],
     ) -> None:
@@ -94,6 +95,7 @@ class Mesh(Watch):
         self._handlers = handlers
         self._announce = tuple(announce)
         self._gate = gate
+        self._knocked = knocked
         self._host: Host | None = None
         self._listeners: list[trio.SocketListener] = []
         self._addresses: tuple[str, ...] = ()
@@ -265,9 +267,16 @@ class Mesh(Watch):
         """Whether this peer may be connected at all."""
         return self._refused.get(peer, 0.0) <= trio.current_time() and self._gate(peer)
 
+    def turned_away(self, peer: bytes) -> None:
+        """A peer that came was not admitted."""
+        if not self._gate(peer):
+            self._knocked(peer)
+
     def connected(self, peer: bytes, address: str, *, inbound: bool) -> None:
-        """There is a connection."""
-        if peer not in self._peers:
+        """There is a connection; the gate may have closed while it was made."""
+        if not self._gate(peer):
+            self._drop(peer, 0.0)
+        elif peer not in self._peers:
             self._peers[peer] = address
             self._since[peer] = trio.current_time()
             self._inbox.put(Connected(peer, address, inbound))
@@ -369,16 +378,20 @@ class Mesh(Watch):
         host = self._host
         if host is None:
             raise TransportError("the mesh is just starting anew")
+        reached = TransportError
         try:
             with trio.fail_after(DIAL_TIMEOUT_S):
                 stream = await trio.open_tcp_stream(place.host, place.port)
+                reached = NoHandshake
                 await host.reach_out(Wire(stream), peer)
         except trio.TooSlowError:
-            raise TransportError(f"{address} did not answer in time") from None
+            raise reached(f"{address} did not answer in time") from None
         except OSError as error:
-            raise TransportError(f"{address} cannot be reached: {error}") from None
+            raise reached(f"{address} cannot be reached: {error}") from None
+        except Unwanted as error:
+            raise TransportError(f"{address} refused: {error}") from None
         except Exception as error:  # the library has dozens of ways to say so
-            raise TransportError(f"{address} is not that peer, or refused: {error}") from error
+            raise reached(f"{address} is not that peer, or refused: {error}") from error
 
     async def drop(self, peer: bytes, refuse_s: float = 0.0) -> None:
         """Close all connections to a peer, and refuse new ones for a while. Never raises."""
