@@ -57,7 +57,7 @@ from gossip.transport import (
     TransportEvent,
 )
 from gossip.validate import PRESENCE, Validator
-from skep.errors import HomeError, Refused, TransportError
+from skep.errors import HomeError, NoHandshake, Refused, TransportError
 from skep.records import Role, SignedRecord
 
 PEERS_FILE = "peers.json"
@@ -157,6 +157,8 @@ class Swarm:
         self.transport: Transport | None = None
         self.opened = trio.Event()
         """Set once the transport is open."""
+        self.no_handshakes = 0
+        """Attempts since the last success at which somebody answered without a handshake."""
         self.core = self._new_core()
 
     def _new_core(self, closed_s: float = 0.0) -> Core:
@@ -356,9 +358,14 @@ class Swarm:
 
     async def _dial(self, transport: Transport, address: str) -> None:
         reached = False
-        with suppress(TransportError):
+        try:
             await transport.dial(address)
             reached = True
+            self.no_handshakes = 0
+        except NoHandshake:
+            self.no_handshakes += 1
+        except TransportError:
+            pass
         self._events.send_nowait(Dialled(address, reached))
 
     async def _answer(self, service: Service, peer: bytes, data: bytes) -> bytes:

@@ -1,8 +1,8 @@
 """Invitations to a lab: one line of text that holds everything a newcomer needs. Pure.
 
-It holds the lab's key, so whoever reads it can knock at the lab's doors; being let in takes a place
-on the founder's list as well. Who is on it travels along as the founder's own signed record, so that
-a newcomer knows more members than the founder to meet.
+It holds the lab's key, so whoever reads it can knock at the lab's doors; being let in takes a
+place on the founder's list as well. That list travels along as the founder's own signed record, so
+that a newcomer can meet any member, not just the founder.
 """
 
 import base64

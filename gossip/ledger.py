@@ -159,14 +159,20 @@ class Ledger(LedgerView):
         with closing(Reader.open(home / DATABASE_FILE)) as reader:
             yield LedgerView(reader)
 
-    async def publish(self, payload: Payload, task: bytes) -> SignedRecord:
+    async def publish(self, payload: Payload, task: bytes, not_before: int = 0) -> SignedRecord:
         """Sign what is to be said, append it to the feed and store it; a run settles its job.
+
+        Args:
+            payload: what.
+            task: under which task.
+            not_before: earliest time (milliseconds since the epoch) to date it, should the clock
+                have been set back.
 
         Raises:
             RecordError: a field of the payload is out of its range.
             HomeError: it could not be written.
         """
-        now = self._clock()
+        now = max(self._clock(), not_before)
         draft = partial(self._sign, payload=payload, task=task, time=now)
         signed = (await self._commit(_Change([], draft))).signed
         assert signed is not None  # noqa: S101 - a change with a draft is signed or has raised

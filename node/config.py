@@ -8,7 +8,9 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,8 +78,24 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 KEYS = tuple(name for name in Settings.__struct_fields__ if name != "home")
 
 
+_entered: ContextVar[Path | None] = ContextVar("home of a lab", default=None)
+
+
+@contextmanager
+def entered(home: Path) -> Iterator[None]:
+    """Within the block, `home_folder` is this one: that of a lab."""
+    before = _entered.set(home)
+    try:
+        yield
+    finally:
+        _entered.reset(before)
+
+
 def home_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where the home is: `SKEP_HOME`, else the platform's folder for user data."""
+    """Where the home is: that of a lab if one was entered, `SKEP_HOME`, else the platform's."""
+    inside = _entered.get()
+    if inside is not None:
+        return inside
     chosen = environ.get("SKEP_HOME", "")
     if chosen:
         return Path(chosen).expanduser().absolute()

@@ -137,17 +137,18 @@ def free_bytes(folder: Path) -> int:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
     """Replace a file so that readers, and a power cut, leave the old content or the new one.
 
-    What is written takes its place at the end; an error leaves the old one.
+    What is written takes its place at the end; an error leaves the old one. The mode is narrowed
+    by the umask, as usual.
 
     Raises:
         HomeError: it cannot be written.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
+        with open(part, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             yield file
             file.flush()
             sync(file.fileno())
