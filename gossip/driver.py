@@ -179,7 +179,7 @@ class Swarm:
             closed_s=closed_s,
         )
         core.rendezvous.add(self._bootstrap, "bootstrap")
-        core.rendezvous.add(read_peers(self._remembered), "remembered")
+        core.rendezvous.add(remembered_peers(self._remembered.parent), "remembered")
         return core
 
     # What the node tells
@@ -444,10 +444,10 @@ class _Stored:
         return found.source if found else None
 
 
-def read_peers(path: Path) -> list[str]:
-    """Addresses noted by `Swarm`; a damaged file is as good as none."""
+def remembered_peers(home: Path) -> list[str]:
+    """Addresses that a `Swarm` of this home noted; a damaged file is as good as none."""
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=list[str])
+        found = msgspec.json.decode((home / PEERS_FILE).read_bytes(), type=list[str])
     except (OSError, ValueError):
         return []
     return found[:REMEMBERED_MAX]

@@ -55,5 +55,8 @@ class Params(Struct, frozen=True, kw_only=True):
 NODE = Params()
 """An ordinary node."""
 
+LAB = Params(dial_max_s=10.0)
+"""A node of a lab, which waits at few doors, and for these to open."""
+
 MEETING_PLACE = Params(degree=48, connections_max=384, dials=8)
 """A node for others to meet at: wide, so that it can hand on many addresses."""

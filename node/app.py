@@ -19,7 +19,7 @@ from msgspec import Struct
 from gossip.driver import Doing
 from gossip.identity import Identity
 from gossip.ledger import Ledger
-from gossip.swarms import PUBLIC_SWARM, SOLO_SWARM
+from gossip.swarms import SOLO_SWARM
 from node.config import Settings
 from node.control import Answers, serve
 from node.experiment import Bench
@@ -30,7 +30,7 @@ from node.loop import Researcher
 from node.machine import settle
 from node.provenance import Provenance
 from node.status import Status
-from node.swarm import SOFTWARE, Membership, public_place
+from node.swarm import SOFTWARE, Membership, place_of
 from skep.events import Best, Event, Finished, Judged, Paused, Said
 from skep.ports import BETTER
 from skep.records import Environment, Role
@@ -120,7 +120,7 @@ async def open_node(
         if refused := policy.refusal(own):
             raise refused
         jobs = settings.jobs or await default_slots(task, settings.device)
-        swarm = SOLO_SWARM if settings.solo else PUBLIC_SWARM
+        swarm = SOLO_SWARM if settings.solo else place_of(settings).swarm
         async with (
             Ledger.open(
                 home.root, identity, swarm=swarm, clock=now_ms, archive_bytes=settings.archive_bytes
@@ -215,7 +215,7 @@ class _Session:
         here = tier(node.environment)
         return Membership(
             home=node.home.root,
-            place=public_place(self._settings),
+            place=place_of(self._settings),
             identity=node.identity,
             ledger=node.ledger,
             research=self._researcher,
@@ -314,9 +314,11 @@ class _Session:
 
     def _meeting(self) -> str:
         """Whom the node looks for, in one line."""
-        known = len(public_place(self._settings).bootstrap)
-        if known:
-            return f"peers    looking for company at {known} address{'es' if known > 1 else ''}"
+        place = place_of(self._settings)
+        known = len(place.bootstrap)
+        if known or place.lab:
+            where = f"{known} address{'' if known == 1 else 'es'}"
+            return f"peers    looking for company in {place.name}, at {where}"
         return (
             "peers    no public peers are known yet (bootstrap_peers.txt is empty); this node"
             " listens, and researches meanwhile. --bootstrap ADDRESS joins others"

@@ -39,7 +39,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         listen: where to listen for peers, as `/ip4/HOST/tcp/PORT`; port 0 takes any. Empty only
             reaches out.
         announce: addresses to tell others, where they differ from those of this machine.
-        mdns: announce this node on the local network, and look for others there.
+        mdns: announce this node on the local network, and look for others there; None does in the
+            public swarm and does not in a lab.
         train: run experiments; without, the node keeps the records of the swarm and passes them on.
         verify_only: try nothing of its own, only what peers found.
         experiments: stop after this many judged proposals; None goes on for ever.
@@ -58,7 +59,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     bootstrap: tuple[str, ...] | None = None
     listen: tuple[str, ...] = ("/ip4/0.0.0.0/tcp/0",)
     announce: tuple[str, ...] = ()
-    mdns: bool = True
+    mdns: bool | None = None
     train: bool = True
     verify_only: bool = False
     experiments: Annotated[int, Meta(ge=1)] | None = None

@@ -14,7 +14,7 @@ from typing import Any
 import trio
 
 from gossip.addresses import Scope, parse_address, scope_of, scope_of_connection
-from gossip.driver import PEERS_FILE, read_peers
+from gossip.driver import remembered_peers
 from gossip.mesh.addresses import listenable, reachable
 from gossip.presence import SKEW_MS
 from gossip.store import Reader
@@ -67,7 +67,7 @@ async def examine(home: Home, settings: Settings, now_ms: int) -> list[Check]:
     try:
         known = [
             *bootstrap_addresses(settings.bootstrap or ()),
-            *read_peers(home.root / PEERS_FILE),
+            *remembered_peers(home.root),
         ]
     except ConfigError as error:
         peers = Check("peers", "bad", error.what, error.advice)

@@ -17,7 +17,7 @@ from node.app import now_ms, watch_signals
 from node.config import Settings
 from node.control import serve
 from node.home import hold
-from node.swarm import SOFTWARE, Membership, NoResearch, public_place
+from node.swarm import SOFTWARE, Membership, NoResearch, place_of
 from skep.events import Event, Said
 
 IDLE: Mapping[str, Any] = {
@@ -50,7 +50,7 @@ async def relay(settings: Settings, show: Callable[[Event], None], *, wide: bool
         HomeError: the home is in use or cannot be written.
         ConfigError: an address makes no sense or cannot be used.
     """
-    place = public_place(settings)
+    place = place_of(settings)
     async with trio.open_nursery() as nursery:
         stages = [working := trio.CancelScope()]
         await nursery.start(watch_signals, stages)
@@ -102,7 +102,10 @@ async def _take_part(
         answers = {"status": status, "swarm": swarm, "finish": finish}
         await nursery.start(serve, settings.home, answers)
         nursery.start_soon(membership.run)
-        show(Said("ready: others can meet here; give them one of these lines for --bootstrap"))
+        if membership.door:
+            show(Said("ready: others can meet here; `skep lab invite NAME` prints an invite"))
+        else:
+            show(Said("ready: others can meet here; give them one of these lines for --bootstrap"))
         await membership.swarm.opened.wait()
         for address in membership.answer()["addresses"]:
             show(Said(f"  {address}"))

@@ -21,12 +21,14 @@ from gossip.identity import Identity, friendly_name
 from gossip.lan import announced
 from gossip.ledger import Ledger
 from gossip.mesh import BOOTSTRAP, LEAF, Degrees, open_mesh
-from gossip.params import MEETING_PLACE, NODE, Params
+from gossip.params import LAB, MEETING_PLACE, NODE, Params
 from gossip.swarms import PUBLIC_SWARM
 from gossip.transport import Handler, Service, Transport
 from gossip.validate import Validator
 from node.company import Company
 from node.config import Settings
+from node.door import Door
+from node.labs import Lab, read_lab
 from skep.errors import ConfigError, SkepError
 from skep.events import Event, Met, Said
 from skep.records import SignedRecord
@@ -51,9 +53,8 @@ class Place(Struct, frozen=True, kw_only=True):
         bootstrap: addresses to meet others at.
         listen, announce: as for `gossip.mesh.open_mesh`.
         params, degrees: how wide the node is.
-        gate: which peers it may talk to.
-        psk: key of a lab.
         mdns: whether to look for others on the local network.
+        lab: whose members alone are met; None in the public swarm.
     """
 
     swarm: bytes
@@ -63,13 +64,43 @@ class Place(Struct, frozen=True, kw_only=True):
     announce: tuple[str, ...] = ()
     params: Params = NODE
     degrees: Degrees = LEAF
-    gate: Callable[[bytes], bool] | None = None
-    psk: bytes | None = None
     mdns: bool = False
+    lab: Lab | None = None
 
     def wide(self) -> "Place":
         """The same for a node that many others meet at."""
-        return replace(self, params=MEETING_PLACE, degrees=BOOTSTRAP)
+        wide = replace(MEETING_PLACE, dial_max_s=self.params.dial_max_s)
+        return replace(self, params=wide, degrees=BOOTSTRAP)
+
+
+def place_of(settings: Settings) -> Place:
+    """Where the node of a home meets others: its lab, if it is the home of one.
+
+    Raises:
+        ConfigError: an address makes no sense, or a file of them cannot be read.
+        HomeError: what the home says of its lab does not read back.
+    """
+    lab = read_lab(settings.home)
+    return lab_place(lab, settings) if lab else public_place(settings)
+
+
+def lab_place(lab: Lab, settings: Settings) -> Place:
+    """A lab: its own swarm, key and addresses, and nothing of the public swarm's.
+
+    Raises:
+        ConfigError: an address makes no sense, or a file of them cannot be read.
+    """
+    given = bootstrap_addresses(settings.bootstrap) if settings.bootstrap else ()
+    return Place(
+        swarm=lab.swarm,
+        name=f"the lab {lab.name}",
+        bootstrap=tuple(dict.fromkeys([*given, *lab.addresses])),
+        listen=settings.listen,
+        announce=settings.announce,
+        params=LAB,
+        mdns=settings.mdns is True,
+        lab=lab,
+    )
 
 
 def public_place(settings: Settings) -> Place:
@@ -84,7 +115,7 @@ def public_place(settings: Settings) -> Place:
         bootstrap=bootstrap_addresses(settings.bootstrap or ()),
         listen=settings.listen,
         announce=settings.announce,
-        mdns=settings.mdns,
+        mdns=settings.mdns is not False,
     )
 
 
@@ -160,11 +191,26 @@ class Membership:
         )
         self._company = Company(self.swarm, place.name, place.swarm)
         ledger.told = self.swarm.said
+        self.door = (
+            Door(
+                home=home,
+                lab=place.lab,
+                identity=identity,
+                ledger=ledger,
+                swarm=self.swarm,
+                emit=emit,
+            )
+            if place.lab
+            else None
+        )
 
     # What the driver tells
 
     def heard(self, records: Iterable[SignedRecord]) -> None:
         """Records are in the ledger now."""
+        records = list(records)
+        if self.door:
+            self.door.heard(records)
         self._research.heard(records)
 
     def arrived(self, texts: Mapping[bytes, bytes]) -> None:
@@ -190,6 +236,8 @@ class Membership:
             nursery.start_soon(self._tell_company)
             if self._place.mdns:
                 nursery.start_soon(self._look_around)
+            if self.door:
+                nursery.start_soon(self.door.watch)
             pause = BACK_OFF_S
             while True:
                 try:
@@ -204,8 +252,10 @@ class Membership:
     def _open(
         self, handlers: Mapping[Service, Handler], validator: Validator
     ) -> AbstractAsyncContextManager[Transport]:
-        place = self._place
-        optional: dict[str, Any] = {"gate": place.gate} if place.gate else {}
+        place, door = self._place, self.door
+        optional: dict[str, Any] = {}
+        if door and place.lab:
+            optional = {"psk": place.lab.key, "gate": door.admits, "knocked": door.knocked}
         return open_mesh(
             seed=self._identity.seed,
             topic=TOPIC.format(swarm=place.swarm.hex()),
@@ -213,7 +263,6 @@ class Membership:
             listen=place.listen,
             announce=place.announce,
             degrees=place.degrees,
-            psk=place.psk,
             worth=lambda data: validator.message(data).answer == "accept",
             **optional,
         )
@@ -271,7 +320,8 @@ class Membership:
 
     def answer(self) -> dict[str, Any]:
         """Swarm and peers as plain JSON values."""
-        return self._company.document(trio.current_time())
+        answer = self._company.document(trio.current_time())
+        return {**answer, "lab": self.door.answer() if self.door else None}
 
     def glance(self) -> dict[str, Any]:
         """The little of it that is shown all the time."""

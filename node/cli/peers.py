@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from gossip.addresses import Scope, scope_of_connection
-from gossip.driver import PEERS_FILE, read_peers
+from gossip.driver import remembered_peers
 from node.cli.output import AsJson, duration, emit, say, table
 from node.cli.running import Answer, asked, plain, task_name
 from node.config import home_folder
@@ -30,7 +30,7 @@ def peers(*, json: AsJson = False) -> None:
     """
     home = Home(home_folder())
     node, reason = asked(home, "swarm")
-    found = document(node, read_peers(home.root / PEERS_FILE))
+    found = document(node, remembered_peers(home.root))
     if json:
         emit(found)
     elif node is None:
