@@ -37,16 +37,19 @@ class Incoming:
         self._swarm = record.swarm
         self._replica = Replica(known)
 
-    def follow(self, signed: SignedRecord, *, genuine: bool) -> None:
+    def follow(self, signed: SignedRecord, *, genuine: bool, here: bool = True) -> None:
         """Take the next record.
 
         Args:
             signed: the record; of this author and session, behind those before.
             genuine: whether its signature is right.
+            here: whether it belongs to a swarm of the home that takes it.
         """
         self.records += 1
         if not genuine:
             self._refuse(signed, "has a wrong signature")
+        elif not here:
+            self._refuse(signed, "belongs to a swarm that this home is not in")
         elif signed.record.swarm != self._swarm:
             self._refuse(signed, "belongs to another swarm than those before it")
         elif self.stop is None:

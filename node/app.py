@@ -106,6 +106,7 @@ async def open_node(
     """
     with hold(settings.home) as home:
         identity = Identity.load(home.root)
+        swarm = SOLO_SWARM if settings.solo else place_of(settings).swarm
         task = load(
             settings.task,
             home=home.root,
@@ -120,7 +121,6 @@ async def open_node(
         if refused := policy.refusal(own):
             raise refused
         jobs = settings.jobs or await default_slots(task, settings.device)
-        swarm = SOLO_SWARM if settings.solo else place_of(settings).swarm
         async with (
             Ledger.open(
                 home.root, identity, swarm=swarm, clock=now_ms, archive_bytes=settings.archive_bytes

@@ -5,7 +5,7 @@ verified, then what is good is stored, so that a file which turns out to be dama
 changed nothing. Memory stays small however large the file is.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -117,7 +117,12 @@ def export_archive(ledger: LedgerView, path: Path, *, solo: bool) -> Contents:
 
 
 def import_archive(
-    path: Path, store: Store, author: bytes, archive_bytes: int, progress: Progress
+    path: Path,
+    store: Store,
+    author: bytes,
+    archive_bytes: int,
+    progress: Progress,
+    swarms: Collection[bytes],
 ) -> Imported:
     """Verify an archive and store what is good in it.
 
@@ -127,6 +132,7 @@ def import_archive(
         author: public key of that home.
         archive_bytes: how much this home keeps of others, and an archive may hold unpacked.
         progress: called now and then.
+        swarms: ids of those whose records belong into that home; others are refused.
 
     Raises:
         ConfigError: there is no such file, or it is no archive, or damaged: nothing was stored.
@@ -147,12 +153,12 @@ def import_archive(
                     progress(done + file.tell() / size / 2)
                 yield entry
 
-        findings = _inspect(entries(0.0), store)
+        findings = _inspect(entries(0.0), store, swarms)
         intake = Intake(store, author, archive_bytes)
         return _store(entries(0.5), findings, store, intake, author)
 
 
-def _inspect(entries: Iterable[Entry], store: Store) -> _Findings:
+def _inspect(entries: Iterable[Entry], store: Store, swarms: Collection[bytes]) -> _Findings:
     """Check every signature, hash and link."""
     findings = _Findings()
     chain: Incoming | None = None
@@ -167,7 +173,7 @@ def _inspect(entries: Iterable[Entry], store: Store) -> _Findings:
                 _note(findings, chain)
                 chain = Incoming(entry, store.places(record.author, record.session))
             genuine = verify(record.author, entry.body, entry.signature)
-            chain.follow(entry, genuine=genuine)
+            chain.follow(entry, genuine=genuine, here=record.swarm in swarms)
     _note(findings, chain)
     return findings
 

@@ -19,7 +19,7 @@ import pytest
 from cyclopts import CycloptsError
 from importlinter.cli import lint_imports
 
-from node.cli import make_app
+from node.cli import make_app, split_lab
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("skep", "gossip", "trainer", "strategies", "node")
@@ -209,7 +209,7 @@ def test_commands_in_the_docs_exist(command: list[str]) -> None:
             return
         arguments = ["join", *arguments]
     try:
-        make_app().parse_args(arguments, exit_on_error=False, print_error=False)
+        make_app().parse_args(split_lab(arguments)[1], exit_on_error=False, print_error=False)
     except CycloptsError as error:
         pytest.fail(str(error))
 

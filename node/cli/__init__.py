@@ -5,11 +5,12 @@ and each module of this package is imported by the one command that needs it. Wh
 cause ends in one line on stderr: exit 1, or 2 for a command line that makes no sense.
 """
 
+import contextlib
 import errno
 import itertools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
@@ -25,6 +26,16 @@ RESEARCH = Group("Research", sort_key=1)
 RESULTS = Group("Results", sort_key=2)
 SETUP = Group("Setup", sort_key=3)
 
+LAB_COMMANDS = {
+    "create": "Found a private lab.",
+    "invite": "Print the invite of a lab again.",
+    "members": "Who belongs to a lab.",
+    "allow": "Put a machine on a lab's list.",
+    "revoke": "Take a machine off a lab's list.",
+    "list": "The labs that this machine belongs to.",
+    "leave": "Leave a lab.",
+}
+
 
 def make_app() -> App:
     """The App with all commands, none of them imported yet."""
@@ -33,7 +44,8 @@ def make_app() -> App:
         help=(
             "Autonomous machine-learning research on your own machine.\n\n"
             "Ids can be shortened to 4 or more digits. Everything durable lies in SKEP_HOME; "
-            "`skep config paths` says where."
+            "`skep config paths` says where. `skep --lab NAME COMMAND` is the same command in the "
+            "home of a lab."
         ),
         help_format="plaintext",
         version=f"skep {__version__}",
@@ -68,6 +80,11 @@ def make_app() -> App:
     add("reproduce", "reproduce:reproduce", RESULTS, "Train a run again and compare bit by bit.")
     add("doctor", "doctor:doctor", SETUP, "Check this machine and the home.")
 
+    lab = App(name="lab", help="Private labs: swarms closed to all but members.", group=SETUP)
+    for name, text in LAB_COMMANDS.items():
+        where = {"list": "list_labs"}.get(name, name)
+        lab.command(f"node.cli.lab:{where}", name=name, help=text, sort_key=next(order))
+    app.command(lab)
     task = App(name="task", help="The tasks that can be researched.", group=SETUP)
     task.command("node.cli.task:list_tasks", name="list", help="Tasks that come with Skep.")
     task.command("node.cli.task:show", name="show", help="What a task is about.")
@@ -86,13 +103,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A terminal that cannot show a sigma gets a question mark, not a traceback.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    lab, words = split_lab(sys.argv[1:] if arguments is None else arguments)
+    if lab == "":
+        return _complain("--lab takes the name of a lab", "See `skep --help`", EXIT_USAGE)
     try:
-        code = make_app()(
-            sys.argv[1:] if arguments is None else arguments,
-            exit_on_error=False,
-            print_error=False,
-            result_action="return_value",
-        )
+        with _inside(lab):
+            code = make_app()(
+                words,
+                exit_on_error=False,
+                print_error=False,
+                result_action="return_value",
+            )
         sys.stdout.flush()
     except BaseExceptionGroup as group:
         # trio wraps what was raised beside other tasks; a mistake of ours among it is not hidden.
@@ -103,6 +124,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CycloptsError, SkepError, KeyboardInterrupt, OSError) as error:
         return _explained(error)
     return code if isinstance(code, int) else 0
+
+
+def split_lab(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The lab that is named before the command, and the rest of the line.
+
+    None where there is none; empty where its name is missing.
+    """
+    words = list(arguments)
+    if words[:1] == ["--lab"]:
+        return "".join(words[1:2]), words[2:]
+    if words and words[0].startswith("--lab="):
+        return words[0].removeprefix("--lab="), words[1:]
+    return None, words
+
+
+@contextlib.contextmanager
+def _inside(lab: str | None) -> Iterator[None]:
+    """Within the block the home is that of a lab, if one is named."""
+    if lab is None:
+        yield
+        return
+    from node.config import entered, home_folder
+    from node.labs import find_lab
+
+    with entered(find_lab(home_folder(), lab)):
+        yield
 
 
 def _first(error: BaseException) -> BaseException:

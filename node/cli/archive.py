@@ -8,12 +8,14 @@ from pathlib import Path
 
 from gossip.identity import Identity, friendly_name
 from gossip.store import Store
+from gossip.swarms import PUBLIC_SWARM, SOLO_SWARM
 from node.archive import Imported, Progress, Refused, export_archive, import_archive
 from node.cli import EXIT_ERROR
 from node.cli.output import AsJson, emit, say
 from node.cli.reading import reading
 from node.config import home_folder, load
 from node.home import hold
+from node.labs import read_lab
 
 LISTED_MAX = 20
 PROGRESS_S = 0.5
@@ -45,10 +47,13 @@ def import_(file: Path, /, *, json: AsJson = False) -> int:
         json: print a JSON object.
     """
     settings = load(home_folder())
+    lab = read_lab(settings.home)
+    swarms = {lab.swarm if lab else PUBLIC_SWARM, SOLO_SWARM}
     with hold(settings.home) as home:
         author = Identity.load(home.root).public
         with contextlib.closing(Store.open(home.database)) as store, _progress() as progress:
-            found = import_archive(file, store, author, settings.archive_bytes, progress)
+            limit = settings.archive_bytes
+            found = import_archive(file, store, author, limit, progress, swarms)
     emit(_document(found)) if json else _show(found)
     if found.whole:
         return 0

@@ -10,7 +10,7 @@ from node.cli.consent import OwnFlag, StrangersFlag, consent
 from node.cli.meeting import Part
 from node.cli.output import number, say, short
 from node.cli.relay import relay_until_told
-from node.config import home_folder, load
+from node.config import load
 
 if TYPE_CHECKING:
     from node.app import Summary
@@ -56,7 +56,8 @@ async def join(
         "device": device,
         "program": program,
     }
-    settings = load(home_folder(), flags | (part or Part()).flags())
+    where = part or Part()
+    settings = load(where.home(), flags | where.flags())
     given = consent(unsandboxed_own_code, run_strangers_code_without_a_sandbox)
     if not settings.train:
         return await relay_until_told(settings, wide=False)

@@ -1,9 +1,12 @@
 """Options about other nodes and what they say, which `skep join` and `skep bootstrap` share."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
+
+from node.config import home_folder
 
 
 @Parameter(name="*")
@@ -14,6 +17,7 @@ class Meeting:
     Attributes:
         bootstrap: address of a peer to begin with, or a file of them; may be given several times.
         listen: where to listen for peers, as /ip4/0.0.0.0/tcp/4601.
+        lab: a private lab: its name, or, for the first time, an invite.
         announce: address to tell others, where it is not one of this machine's own.
         mdns: look for others on the local network, and be found there.
         archive_gb: gigabytes of records of others to keep.
@@ -24,10 +28,24 @@ class Meeting:
     announce: Annotated[list[str] | None, Parameter(negative="")] = None
     mdns: bool | None = None
     archive_gb: float | None = None
+    lab: Annotated[str | None, Parameter(negative="")] = None
 
     def flags(self) -> dict[str, Any]:
         """As settings."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "lab"}
+
+    def home(self) -> Path:
+        """The home to use: that of the lab, if one is named.
+
+        Raises:
+            ConfigError: there is no such lab, or the invite is broken.
+            HomeError: the home cannot be written.
+        """
+        if self.lab is None:
+            return home_folder()
+        from node.labs import enter_lab
+
+        return enter_lab(home_folder(), self.lab)
 
 
 @Parameter(name="*")

@@ -3,7 +3,8 @@
 from msgspec.structs import replace
 
 from node.cli.meeting import Meeting
-from node.config import Settings, home_folder, load
+from node.config import Settings, load
+from node.labs import read_lab
 
 MEETING_PORT = "/ip4/0.0.0.0/tcp/4601"
 
@@ -11,14 +12,15 @@ MEETING_PORT = "/ip4/0.0.0.0/tcp/4601"
 async def bootstrap(meeting: Meeting | None = None, *, minutes: float | None = None) -> int:
     """Run a light node for others to meet at: no training, many connections, all records.
 
-    It listens on port 4601 unless told otherwise, and prints the lines to give to others.
+    It listens on port 4601 unless told otherwise, in a lab on the port of the lab's home, and
+    prints the lines to give to others.
 
     Args:
         minutes: stop after this many minutes.
     """
     given = meeting or Meeting()
-    settings = load(home_folder(), {**given.flags(), "minutes": minutes, "train": False})
-    if given.listen is None:
+    settings = load(given.home(), {**given.flags(), "minutes": minutes, "train": False})
+    if given.listen is None and read_lab(settings.home) is None:
         settings = replace(settings, listen=(MEETING_PORT,))
     return await relay_until_told(settings, wide=True)
 

@@ -140,10 +140,10 @@ def archive(path: Path, records: Sequence[SignedRecord], programs: dict[bytes, s
 
 
 def test_good_chains_are_taken_and_bad_ones_refused_whole(skep: Skep, tmp_path: Path) -> None:
-    good = chain_by(OTHER, 3)
-    forged = chain_by(Identity(b"f" * 32), 3)
+    good = chain_by(OTHER, 3, swarm=PUBLIC_SWARM)
+    forged = chain_by(Identity(b"f" * 32), 3, swarm=PUBLIC_SWARM)
     forged[2] = decode(bytes(64) + forged[2].body)
-    gappy = chain_by(OTHER, 4, Link(b"session2", 0, bytes(32)))
+    gappy = chain_by(OTHER, 4, Link(b"session2", 0, bytes(32)), swarm=PUBLIC_SWARM)
     file = archive(
         tmp_path / "x.skep",
         [*good, *forged, gappy[0], gappy[2], gappy[3]],
