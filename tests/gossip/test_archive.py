@@ -46,7 +46,7 @@ def packed(*entries: bytes, end: bytes | None = None) -> bytes:
     if end is None:
         counts = [sum(one[:1] == kind for one in entries) for kind in (b"r", b"p")]
         end = framed(b"e" + struct.pack(">QQ", *counts))
-    return gzip.compress(MAGIC + b"".join(map(framed, entries)) + end)
+    return gzip.compress(MAGIC + b"".join(map(framed, entries)) + end, mtime=0)
 
 
 def record_entry(signed: SignedRecord) -> bytes:
@@ -97,11 +97,11 @@ def test_garbage_is_no_archive(content: bytes) -> None:
 @pytest.mark.parametrize(
     ("archive", "why"),
     [
-        (gzip.compress(b"skep archive 2\n"), "it does not begin as one"),
-        (gzip.compress(MAGIC), "it ends before entry 1"),
+        (gzip.compress(b"skep archive 2\n", mtime=0), "it does not begin as one"),
+        (gzip.compress(MAGIC, mtime=0), "it ends before entry 1"),
         (packed(b"x"), "entry 1 is of an unknown kind"),
         (packed(b"p" + bytes(70_000)), "entry 1 would have 70001 bytes"),
-        (gzip.compress(MAGIC + bytes(50)), "entry 1 would have 0 bytes"),
+        (gzip.compress(MAGIC + bytes(50), mtime=0), "entry 1 would have 0 bytes"),
         (packed(record_entry(CHAIN[1]), record_entry(CHAIN[0])), "entry 2 is not in order"),
         (packed(record_entry(CHAIN[0]), record_entry(CHAIN[0])), "entry 2 is not in order"),
         (packed(b"p" + bytes(32), record_entry(CHAIN[0])), "entry 2 is not in order"),
