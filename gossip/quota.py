@@ -13,7 +13,7 @@ from skep.records import Claim, Run, SignedRecord, Unknown
 ROW_BYTES = 500
 """What a record takes on the disk beside its signature and body: columns and indices."""
 
-KEPT_KINDS = ("claim", "note", "profile", "retract")
+KEPT_KINDS = ("claim", "note", "profile", "retract", "members")
 
 
 def cost(signed: SignedRecord) -> int:

@@ -75,7 +75,9 @@ async def running(root: Path, *, bootstrap: tuple[str, ...] = ()) -> AsyncIterat
     """The node of a home, whatever swarm it belongs to, as `node.relay` runs it."""
     nobody = root.parent / "nobody.txt"
     nobody.touch()
-    settings = Settings(home=root, listen=LOOPBACK, bootstrap=bootstrap or (str(nobody),))
+    settings = Settings(
+        home=root, listen=LOOPBACK, bootstrap=bootstrap or (str(nobody),), mdns=False
+    )
     place = replace(place_of(settings), params=QUICK)
     said: list[str] = []
 

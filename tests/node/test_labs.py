@@ -14,10 +14,11 @@ from gossip.invite import decode_invite, encode_invite
 from gossip.ledger import Ledger
 from gossip.swarms import PUBLIC_SWARM
 from node.cli import main
-from node.config import home_folder
+from node.config import Settings, home_folder
 from node.home import hold
 from node.labs import LAB_FILE, create_lab, enter_lab, read_lab
 from node.roster import invite_of, latest_list
+from node.swarm import place_of, public_place
 from skep.members import listed
 from skep.records import MEMBERS_MAX, NO_TASK, Members
 from tests.factories import make_run
@@ -322,3 +323,15 @@ def test_an_archive_of_another_swarm_is_refused(
     assert main([*words[target], "import", str(file)]) == 1
     with Ledger.read(places[target][0]) as view:
         assert list(view.feeds()) == []
+
+
+@pytest.mark.parametrize(("asked", "here"), [(None, False), (True, True), (False, False)])
+def test_a_lab_looks_nowhere_but_at_its_own_addresses(
+    home: Path, asked: bool | None, here: bool
+) -> None:
+    root = create_lab(home, "physics")
+    place = place_of(Settings(home=root, mdns=asked))
+    assert (place.bootstrap, place.mdns) == ((), here)
+    assert public_place(Settings(home=home, mdns=asked)).mdns == (asked is not False)
+    assert place.swarm != PUBLIC_SWARM
+    assert place.wide().lab == place.lab
