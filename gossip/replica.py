@@ -21,7 +21,10 @@ from msgspec import Struct
 from skep.records import NO_PREVIOUS, SignedRecord, record_id
 
 KEY_BYTES = 16
-HEAD_BYTES = 8
+HEAD_BYTES = 16
+"""Long enough that nobody finds two records with one head, as an author would who wants to tell
+half of the swarm something else: of 8 bytes, 2^32 attempts find two."""
+
 ID_BYTES = 32
 ROW_BYTES = KEY_BYTES + 4 + HEAD_BYTES
 FORKED = 1 << 31
@@ -44,7 +47,7 @@ class Row(Struct, frozen=True):
     Attributes:
         key: names the chain (16 bytes).
         next: position behind its last record; that of the fork where it is frozen.
-        head: first 8 bytes of the last record's id, or of a hash of both records of a fork.
+        head: first 16 bytes of the last record's id, or of a hash of both records of a fork.
         forked: whether it is frozen.
     """
 
@@ -54,7 +57,7 @@ class Row(Struct, frozen=True):
     forked: bool
 
     def packed(self) -> bytes:
-        """The row as 28 bytes of a message."""
+        """The row as 36 bytes of a message."""
         position = self.next | (FORKED if self.forked else 0)
         return self.key + position.to_bytes(4, "big") + self.head
 

@@ -30,7 +30,7 @@ from gossip.messages import (
     rows_of,
 )
 from gossip.params import Params
-from gossip.replica import FORKED, Replica, Row, chain_key
+from gossip.replica import FORKED, HEAD_BYTES, Replica, Row, chain_key
 from gossip.validate import Validator
 from skep.records import SignedRecord
 
@@ -374,7 +374,7 @@ class Sync:
             if len(self._early) > EARLY_MAX:
                 self._early.popitem(last=False)
         if place in ("gap", "diverged") and signed.record.seq + 1 < FORKED:
-            return Row(key, signed.record.seq + 1, signed.id[:8], forked=False)
+            return Row(key, signed.record.seq + 1, signed.id[:HEAD_BYTES], forked=False)
         return None
 
     def _put(self, now: float, key: bytes, signed: SignedRecord) -> None:

@@ -34,7 +34,7 @@ def test_records_are_taken_in_order_only() -> None:
         "new",
         "known",
     ]
-    assert replica.row(KEY) == Row(KEY, 2, TRUNK[1].id[:8], forked=False)
+    assert replica.row(KEY) == Row(KEY, 2, TRUNK[1].id[:16], forked=False)
     assert len(replica) == 2
 
 
@@ -133,7 +133,7 @@ def test_rows_survive_the_wire_and_pages_cover_everything() -> None:
     assert paged == rows
 
 
-@pytest.mark.parametrize("packed", [b"x", bytes(27), bytes(28) * 2, b"\1" * 28 + bytes(28)])
+@pytest.mark.parametrize("packed", [b"x", bytes(35), bytes(36) * 2, b"\1" * 36 + bytes(36)])
 def test_rows_that_are_none_are_refused(packed: bytes) -> None:
     with pytest.raises(ValueError, match=r"length|order"):
         unpack_rows(packed)

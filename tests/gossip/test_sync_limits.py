@@ -102,7 +102,7 @@ class Liar(Side):
             return Records(())
         start = int.from_bytes(request.after, "big") + 1 if self.ascending else 1
         keys = (number.to_bytes(16, "big") for number in islice(count(start), ROWS_MAX))
-        return Rows(b"".join(Row(key, 9, b"12345678", False).packed() for key in keys), True)
+        return Rows(b"".join(Row(key, 9, bytes(16), False).packed() for key in keys), True)
 
 
 @pytest.mark.parametrize("at", [0, 1, 38, 39])
@@ -201,7 +201,7 @@ def test_a_full_index_takes_no_new_chain_from_the_topic_either() -> None:
 
 def test_an_announcement_of_too_many_chains_is_refused() -> None:
     keys = [hashlib.sha256(bytes([n % 256, n // 256])).digest()[:16] for n in range(HAVE_MAX + 1)]
-    rows = [Row(key, 1, b"12345678", False).packed() for key in sorted(keys)]
+    rows = [Row(key, 1, bytes(16), False).packed() for key in sorted(keys)]
     have = Have(SWARM, b"".join(rows[:HAVE_MAX]))
     assert unpack_request(pack(have)) == have
     with pytest.raises(MessageError, match="rows"):
