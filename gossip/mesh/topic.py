@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from libp2p.abc import INetStream
 from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
+from libp2p.network.exceptions import SwarmException
 from libp2p.peer.id import ID
 from libp2p.pubsub import pubsub as library
 from libp2p.pubsub.gossipsub import GossipSub
@@ -137,7 +138,7 @@ class Topic(Pubsub):
         self._misbehaved = misbehaved
         self._authors = Buckets(AUTHOR_RATE, AUTHOR_BURST, AUTHORS_KEPT)
         self._forwarders = Buckets(PEER_RATE, PEER_BURST, PEERS_KEPT)
-        self._registering: set[ID] = set()
+        self._registering: dict[ID, trio.Lock] = {}
         self._writing: dict[INetStream, trio.Lock] = {}
         self._watched: set[INetStream] = set()
 
@@ -276,15 +277,21 @@ class Topic(Pubsub):
     # Sending
 
     async def _handle_new_peer(self, peer_id: ID) -> None:
-        if peer_id in self._registering:
-            return
-        self._registering.add(peer_id)
+        """Open the stream to a peer, once. Two tasks would each open one, and one be forgotten."""
+        turn = self._registering.setdefault(peer_id, trio.Lock())
         try:
-            await super()._handle_new_peer(peer_id)
+            async with turn:
+                await super()._handle_new_peer(peer_id)
+        except Exception as error:
+            # Only this kind is tried again, and a reset at the wrong moment is none of it.
+            raise SwarmException(str(error)) from error
         finally:
-            self._registering.discard(peer_id)
+            if not turn.locked():
+                self._registering.pop(peer_id, None)
         stream = self.peers.get(peer_id)
-        if stream is not None and stream not in self._watched:
+        if stream is None:
+            raise SwarmException("the stream was lost as soon as it was there")
+        if stream not in self._watched:
             self._watched.add(stream)
             self.manager.run_task(self._watch, peer_id, stream)
 
@@ -319,9 +326,14 @@ class Topic(Pubsub):
             self._handle_dead_peer(peer)
 
     def _handle_dead_peer(self, peer_id: ID) -> None:
-        """A stream has died, which on a live connection does not end the peer's subscription."""
+        """A stream has died, which on a live connection ends nothing: the peer believes that it is
+        still subscribed and in the mesh, and will not say so again."""
         kept = peer_id in self.peer_topics.get(self.name, ()) and self._peer_is_connected(peer_id)
+        members = self._router.mesh.get(self.name, set())
+        is_member = peer_id in members
         super()._handle_dead_peer(peer_id)
+        if kept and is_member:
+            members.add(peer_id)
         if kept:
             self.peer_topics.setdefault(self.name, set()).add(peer_id)
             self._peer_subscription_count[peer_id] = 1
