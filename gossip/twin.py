@@ -22,6 +22,7 @@ class Twin:
     def __init__(self, instance: bytes, sessions: set[bytes], started_ms: int) -> None:
         self._known = {instance, *sessions}
         self._started_ms = started_ms
+        self._elsewhere: set[bytes] = set()
         self._told = False
 
     def own(self, session: bytes) -> None:
@@ -40,12 +41,11 @@ class Twin:
     def came_back(self, signed: SignedRecord, wall_ms: int) -> str:
         """A record of this node has come from peers; what to tell the owner, if new."""
         session = signed.record.session
-        if session in self._known:
-            return ""
-        if wall_ms - signed.record.time < RECENT_MS:
+        if session not in self._known and wall_ms - signed.record.time < RECENT_MS:
+            self._elsewhere.add(session)
             return self._met(session, "has just been used to say something elsewhere")
         self._known.add(session)
-        if self._told:
+        if self._told or session in self._elsewhere:
             return ""
         self._told = True
         return (

@@ -17,6 +17,8 @@ from gossip.presence import AUTHORS_MAX, SKEW_MS, Attendance
 from gossip.rendezvous import FAILURES_MAX, PER_PEER_MAX, Rendezvous
 from gossip.twin import Twin
 from skep.errors import ConfigError
+from tests.gossip.scenes import FIRST
+from tests.gossip.swarm_scenes import author, chain, signed_by
 from tests.gossip.swarms import public_of
 
 ME, OTHER = public_of("me"), public_of("other")
@@ -300,3 +302,18 @@ def test_a_twin_is_told_of_once_and_an_own_word_played_back_is_none() -> None:
     assert twin.announced(b"earlier.", 1000) == ""
     assert "its home was copied" in twin.announced(b"another.", 1001)
     assert twin.announced(b"another.", 1002) == ""
+
+
+def test_own_records_that_come_back_are_of_a_twin_or_were_lost() -> None:
+    minute = 60_000
+    old, new = signed_by(author(1), FIRST), chain(author(1), 1, session=b"session2")[0]
+    then = old.record.time
+    twin = Twin(b"this one", {b"session1"}, started_ms=0)
+    assert "gave back" in twin.came_back(old, then), "an old copy knows the session, not its end"
+    assert twin.came_back(old, then) == ""
+    twin = Twin(b"this one", {b"session1"}, started_ms=0)
+    assert "its home was copied" in twin.came_back(new, then + minute - 1)
+    assert twin.came_back(new, then + minute - 1) == ""
+    assert "gave back" in twin.came_back(old, then)
+    twin = Twin(b"this one", {b"session1"}, started_ms=0)
+    assert "gave back" in twin.came_back(new, then + minute)
