@@ -16,6 +16,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import psutil
+
 from gossip.identity import Identity
 from gossip.ledger import Ledger
 from gossip.swarms import PUBLIC_SWARM
@@ -87,6 +89,18 @@ class Member:
                     self._process.stdin.close()
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
+
+    def connections(self, port: int) -> int:
+        """How many TCP connections of its process are on this port."""
+        found = psutil.Process(self.pid).net_connections("tcp")
+        return sum(one.status == "ESTABLISHED" and one.laddr.port == port for one in found)
+
+    def listens(self) -> bool:
+        """Whether somebody can connect to it."""
+        host, port = self.address.split("/")[2], int(self.address.split("/")[4])
+        with contextlib.suppress(OSError), socket.create_connection((host, port), 1):
+            return True
+        return False
 
     def say(self, count: int, seconds: float = 0.0) -> None:
         """Let it publish so many records within so many seconds."""
