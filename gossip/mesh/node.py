@@ -45,7 +45,8 @@ HANDSHAKES_MAX = 64
 
 MISBEHAVIOUR_MAX = 20
 MISBEHAVIOUR_REFUSE_S = 600.0
-"""After so many breaches a peer is disconnected and refused for a while, whoever reads events."""
+"""After so many breaches, over several connections too, a peer is disconnected and refused for a
+while, whoever reads events. Breaches are forgotten as often."""
 
 DEAF_S = 15.0
 """A connection over which messages do not go both ways for so long is closed; dialling again helps
@@ -210,6 +211,8 @@ class Mesh(Watch):
                     host.router.forget_old_back_offs()
                     now = trio.current_time()
                     self._refused = {k: until for k, until in self._refused.items() if until > now}
+                if self.beats % int(MISBEHAVIOUR_REFUSE_S / PULSE_S) == 0:
+                    self._faults.clear()
             self.beats += 1
 
     def _end_deaf(self, host: Host) -> None:
@@ -285,7 +288,6 @@ class Mesh(Watch):
         """The last connection has gone."""
         if self._peers.pop(peer, None) is not None:
             del self._since[peer]
-            self._faults.pop(peer, None)
             self._inbox.put(Disconnected(peer))
         if self._host:
             self._host.forget(peer)
