@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
 import trio
 from msgspec import Struct
 
@@ -47,6 +46,7 @@ from gossip.ledger import ADMIT_MAX_RECORDS, Ledger
 from gossip.messages import RECORDS_MAX_BYTES, Presence, pack
 from gossip.params import Params
 from gossip.protocol import Core
+from gossip.remembered import remember_peers, remembered_peers
 from gossip.replica import Replica
 from gossip.transport import (
     SERVICES,
@@ -60,8 +60,6 @@ from gossip.validate import PRESENCE, Validator
 from skep.errors import HomeError, NoHandshake, Refused, TransportError
 from skep.records import Role, SignedRecord
 
-PEERS_FILE = "peers.json"
-REMEMBERED_MAX = 64
 REMEMBER_S = 120.0
 
 PUBLISH_MAX = 4096
@@ -137,7 +135,7 @@ class Swarm:
         listener: Listener,
     ) -> None:
         self._ledger = ledger
-        self._remembered = home / PEERS_FILE
+        self._home = home
         self._swarm = swarm
         self._identity = identity
         self._params = params
@@ -179,7 +177,7 @@ class Swarm:
             closed_s=closed_s,
         )
         core.rendezvous.add(self._bootstrap, "bootstrap")
-        core.rendezvous.add(remembered_peers(self._remembered.parent), "remembered")
+        core.rendezvous.add(remembered_peers(self._home), "remembered")
         return core
 
     # What the node tells
@@ -416,16 +414,7 @@ class Swarm:
             self._remember()
 
     def _remember(self) -> None:
-        """Note addresses that answered. Failing is no failure: there are others to ask."""
-        good = self.core.rendezvous.good()[:REMEMBERED_MAX]
-        if not good:
-            return
-        fresh = self._remembered.with_suffix(".tmp")
-        try:
-            fresh.write_bytes(msgspec.json.encode(good))
-            fresh.replace(self._remembered)
-        except OSError:
-            return
+        remember_peers(self._home, self.core.rendezvous.good())
 
 
 class _Stored:
@@ -442,12 +431,3 @@ class _Stored:
         """Source of a program."""
         found = self._ledger.programs().get(program)
         return found.source if found else None
-
-
-def remembered_peers(home: Path) -> list[str]:
-    """Addresses that a `Swarm` of this home noted; a damaged file is as good as none."""
-    try:
-        found = msgspec.json.decode((home / PEERS_FILE).read_bytes(), type=list[str])
-    except (OSError, ValueError):
-        return []
-    return found[:REMEMBERED_MAX]

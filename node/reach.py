@@ -14,9 +14,9 @@ from typing import Any
 import trio
 
 from gossip.addresses import Scope, parse_address, scope_of, scope_of_connection
-from gossip.driver import remembered_peers
 from gossip.mesh.addresses import listenable, reachable
 from gossip.presence import SKEW_MS
+from gossip.remembered import remembered_peers
 from gossip.store import Reader
 from gossip.view import LedgerView
 from node.census import swarm_of

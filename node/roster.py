@@ -7,10 +7,10 @@ import contextlib
 from pathlib import Path
 
 from gossip.addresses import parse_address
-from gossip.driver import remembered_peers
 from gossip.identity import Identity, peer_id
 from gossip.invite import ADDRESSES_MAX, VERSION, Invite
 from gossip.mesh.addresses import Place, listenable, multiaddr, reachable
+from gossip.remembered import remembered_peers
 from gossip.store import Reader
 from gossip.view import LedgerView
 from node.config import load

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from gossip.addresses import Scope, scope_of_connection
-from gossip.driver import remembered_peers
+from gossip.remembered import remembered_peers
 from node.cli.output import AsJson, duration, emit, say, table
 from node.cli.running import Answer, asked, plain, task_name
 from node.config import home_folder

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import gossip.admission
+import gossip.company
 import gossip.limits
 import gossip.mesh.host
 import gossip.mesh.muxer
@@ -58,6 +59,7 @@ MODULES: tuple[Any, ...] = (
     gossip.sync,
     gossip.presence,
     gossip.protocol,
+    gossip.company,
     gossip.admission,
     gossip.limits,
     gossip.mesh.topic,

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from gossip.addresses import Scope
-from gossip.driver import PEERS_FILE
+from gossip.remembered import PEERS_FILE
 from node.check import Check
 from node.config import Settings
 from node.home import Home
