@@ -247,8 +247,8 @@ async def test_gaps_are_asked_for_and_nobody_is_blamed_who_passed_them_on(scene:
         for _ in range(3):
             await understand(scene.victim, scene.friend)
     assert scene.friend.transport.me in scene.victim.swarm.core.peers
-    assert scene.victim.swarm.core._standing.points(trio.current_time(), public_of("friend")) == 0
-    assert scene.friend.swarm.core._standing.points(trio.current_time(), public_of("victim")) == 0
+    assert scene.victim.swarm.core.standing.points(trio.current_time(), public_of("friend")) == 0
+    assert scene.friend.swarm.core.standing.points(trio.current_time(), public_of("victim")) == 0
 
 
 def announcement(number: int, key: Any, **fields: Any) -> bytes:
