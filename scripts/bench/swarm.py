@@ -47,13 +47,12 @@ def propagation(folder: Path) -> dict[str, Any]:
             member.start()
         met = connected(members, PATIENCE_S)
         time.sleep(5)
-        for member in members:
-            (member.home / "said.log").rename(member.home / "said-before.log")
+        began = time.time_ns()
         for member in members:
             member.say(30, 30.0)
         time.sleep(30)
         together(members, 30 * SIZE + 1, PATIENCE_S)
-        found = delays(members, members)
+        found = delays(members, members, began)
         pairs = 30 * SIZE * (SIZE - 1)
         return {
             "company_s": met,

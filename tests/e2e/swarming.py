@@ -201,8 +201,15 @@ def connected(members: Sequence[Member], limit_s: float) -> float:
     return wait_until(hear, limit_s, "company")
 
 
-def delays(speakers: Sequence[Member], listeners: Sequence[Member]) -> list[float]:
+def delays(
+    speakers: Sequence[Member], listeners: Sequence[Member], since_ns: int = 0
+) -> list[float]:
     """Seconds from saying to hearing, of every record that got somewhere, sorted."""
     heard = [member.log("heard") for member in listeners]
     said = {one: at for member in speakers for one, at in member.log("said").items()}
-    return sorted((log[one] - at) / 1e9 for log in heard for one, at in said.items() if one in log)
+    return sorted(
+        (log[one] - at) / 1e9
+        for log in heard
+        for one, at in said.items()
+        if one in log and at >= since_ns
+    )
