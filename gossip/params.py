@@ -30,7 +30,7 @@ class Params(Struct, frozen=True, kw_only=True):
     compare_s: float = 15.0
     compare_peers: int = 2
     behind_s: float = 2.0
-    presence_s: float = 60.0
+    presence_s: float = 120.0
     presence_per_peer_s: float = 0.6
     degree: int = 8
     connections_max: int = 64

@@ -118,11 +118,14 @@ def kills(folder: Path, away_s: float) -> dict[str, Any]:
         }
 
 
-def wire_bytes(port: int) -> int:
-    """Bytes that went through the connections of a listening port, both ways."""
-    command = ["ss", "-tinH", f"( sport = :{port} )"]
+def wire_bytes(port: int) -> dict[str, int]:
+    """Bytes that went through each connection of a listening port, both ways, by its other end."""
+    command = ["ss", "-tinHO", f"( sport = :{port} )"]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return sum(int(count) for count in re.findall(r"bytes_(?:sent|received):(\d+)", out))
+    return {
+        line.split()[4]: sum(map(int, re.findall(r"bytes_(?:sent|received):(\d+)", line)))
+        for line in out.splitlines()
+    }
 
 
 def idle(folder: Path, seconds: float = 60.0) -> dict[str, Any]:
@@ -140,7 +143,10 @@ def idle(folder: Path, seconds: float = 60.0) -> dict[str, Any]:
         time.sleep(seconds)
         return {
             "peers": hub.connections(port),
-            "kilobytes_s": (wire_bytes(port) - before) / seconds / 1000,
+            # What a connection carried that has ended meanwhile is not known.
+            "kilobytes_s": sum(n - before.get(end, 0) for end, n in wire_bytes(port).items())
+            / seconds
+            / 1000,
             "core_percent": 100 * (sum(process.cpu_times()[:2]) - cpu) / seconds,
             "megabytes": process.memory_info().rss / 1e6,
         }

@@ -242,7 +242,7 @@ async def test_gaps_are_asked_for_and_nobody_is_blamed_who_passed_them_on(scene:
     """Records far ahead of anything, also at the end of what a position can be."""
     async with enemy(scene.friend) as liar:
         for seq in (5, 9, 2**31 - 2, 2**31 - 1, 2**31, 2**63 - 1, *range(100, 150)):
-            signed = signed_by(EVE, Link(b"session1", seq, b"\1" * 32))
+            signed = signed_by(EVE, Link(seq.to_bytes(8, "big"), seq, b"\1" * 32))
             await liar.publish(RECORD + signed.signature + signed.body)
         for _ in range(3):
             await understand(scene.victim, scene.friend)
