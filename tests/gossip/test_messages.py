@@ -28,7 +28,7 @@ from gossip.messages import (
     unpack_presence,
     unpack_request,
 )
-from gossip.replica import Row
+from gossip.replica import HEAD_BYTES, Row
 
 ids = st.binary(min_size=32, max_size=32)
 keys = st.binary(min_size=16, max_size=16)
@@ -42,7 +42,7 @@ counts = st.integers(0, 2**63 - 1)
 def rows(draw: st.DrawFn) -> bytes:
     """Rows in order of their names."""
     names = sorted(draw(st.sets(keys, max_size=20)))
-    heads = st.binary(min_size=8, max_size=8)
+    heads = st.binary(min_size=HEAD_BYTES, max_size=HEAD_BYTES)
     return b"".join(
         Row(name, draw(positions), draw(heads), draw(st.booleans())).packed() for name in names
     )

@@ -8,7 +8,7 @@ import trio
 from gossip.mesh import node as mesh_node
 from gossip.mesh import open_mesh
 from gossip.messages import Compare, Records, Rows, Same, Want, pack, unpack_request
-from gossip.replica import Row, chain_key
+from gossip.replica import HEAD_BYTES, Row, chain_key
 from gossip.swarms import PUBLIC_SWARM
 from gossip.validate import RECORD
 from node import door, swarm
@@ -203,7 +203,7 @@ async def test_records_of_a_lab_are_refused_by_the_public_swarm_whoever_brings_t
     ):
         leaked = await founder.notes("of the lab")
         record = leaked.record
-        row = Row(chain_key(record.author, record.session), 1, leaked.id[:8], forked=False)
+        row = Row(chain_key(record.author, record.session), 1, leaked.id[:HEAD_BYTES], forked=False)
         asked_for: list[bytes] = []
 
         async def offers(peer: bytes, request: bytes) -> bytes:
