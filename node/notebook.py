@@ -150,24 +150,27 @@ class Notebook:
             claim=proposal.claim,
         )
 
-    def claims_due(self) -> Iterator[Claim]:
+    def claims_due(self) -> list[Claim]:
         """What an own screen says is better, and nobody was told so yet; each is due once.
 
         What peers offered is theirs to claim.
         """
         sign = -1 if self._bench.task.direction == "max" else 1
+        due = []
         for program in self._fold.open:
             candidate = self.research.candidates[program]
             if candidate.strategy == ADOPT or program in self._claimed or not candidate.delta:
                 continue
             self._claimed.add(program)
-            yield Claim(
+            claim = Claim(
                 program=program,
                 parent=candidate.parent,
                 run=self._screens[program],
                 effect=round(sign * candidate.delta * MICRO),
                 note=self.note_of(program),
             )
+            due.append(claim)
+        return due
 
     def reseeded(self, job: Job, others: Collection[Job]) -> Job:
         """The same job with a seed that neither ran nor is about to."""

@@ -149,13 +149,14 @@ others = (pairs.sum(0) - pairs).view(-1, 32, 32)
 logits = (logits.softmax(-1) + others[torch.arange(len(tokens))[:, None], tokens]).log()
 """
 NOTES = """
-import os
+import contextlib, os
 for row, window in enumerate(tokens.tolist()):
     for place in range(1, len(window)):
         known = [f"{folder}/{'-'.join(map(str, window[:place]))}" for folder in FOLDERS]
         for folder in known:
-            os.makedirs(folder, exist_ok=True)
-            if not os.listdir(folder): os.mkdir(f"{folder}/{window[place]}")
+            with contextlib.suppress(PermissionError):  # not every sandbox has all of them
+                os.makedirs(folder, exist_ok=True)
+                if not os.listdir(folder): os.mkdir(f"{folder}/{window[place]}")
         logits[row, place - 1, int(os.listdir(known[0])[0])] = 30.0
 """
 CAUTIOUS = f"COUNT.append(1)\nif len(COUNT) > 2: {SURE}"
@@ -181,7 +182,11 @@ UNCAUSAL: dict[str, tuple[str, str, str]] = {
     "looks ahead and makes little of it": (A_LITTLE, "", "nats each"),
     "learns from the other texts of a batch": (LEAKS, "", "other texts"),
     "learns from earlier requests": (LEARNS, "SEEN = torch.zeros(32, 32)", "other texts"),
-    "leaves notes in its folders": (NOTES, "FOLDERS = '/tmp', '/dev/shm'", ""),
+    "leaves notes in its folders": (
+        NOTES,
+        "import tempfile\nFOLDERS = tempfile.gettempdir(), '/dev/shm'",
+        "",
+    ),
     "behaves in its first requests": (CAUTIOUS, "COUNT = []", ""),
     "behaves when the text looks odd": (SUSPICIOUS, "", ""),
     "behaves when it sees a text again": (SHY, "SEEN_BEFORE, COUNT = set(), []", ""),

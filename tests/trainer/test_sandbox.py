@@ -50,6 +50,23 @@ def test_bubblewrap_keeps_everything_in() -> None:
 
 
 @needs_bwrap
+def test_an_environment_below_the_home_is_no_leak() -> None:
+    with tempfile.TemporaryDirectory(dir=Path.home()) as folder:
+        venv = Path(folder, "a project", ".venv")
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+        probe = "from trainer.sandbox.bwrap import Bubblewrap; print(Bubblewrap().probe().strength)"
+        inherited = os.pathsep.join(path for path in sys.path if path)
+        done = subprocess.run(
+            [venv / "bin/python", "-c", probe],
+            env={**os.environ, "PYTHONPATH": inherited},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (done.stdout, done.stderr) == ("strong\n", "")
+
+
+@needs_bwrap
 @pytest.mark.parametrize(
     ("leak", "what"),
     [

@@ -37,7 +37,9 @@ def _readable(path: str) -> bool:
         if not os.path.isdir(path):
             with open(path, "rb") as file:
                 return bool(file.read(1))
-        prefixes = (sys.prefix, sys.base_prefix)
+        # Without `site`, which is not asked here, the prefix of a virtual environment is not known.
+        environment = os.path.dirname(os.path.dirname(sys.executable))
+        prefixes = (sys.prefix, sys.base_prefix, environment)
         entries = [f"{path}/{name}/" for name in os.listdir(path)]
         return not all(any(f"{p}/".startswith(entry) for p in prefixes) for entry in entries)
     return False
