@@ -5,7 +5,7 @@ Its records, and nothing else, are put into the ledger of home B, where a plain 
 """
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from gossip.swarms import SOLO_SWARM
 from node.app import Node, open_node
 from node.config import Settings
 from node.experiment import Bench
+from node.history import history
 from node.home import Home, known_tasks
 from node.loop import Researcher
 from skep.patch import apply
@@ -29,10 +30,6 @@ from trainer.policy import Consent
 BUDGET_S = 0.5
 GOOD = (SetConstant("LR", 0.012), SetConstant("BATCH_SIZE", 8))
 """Many sigma better than the seed program at so small a budget: it is far from converged."""
-
-
-EXPERIMENTS = 12
-"""Ends a search that never gets there."""
 
 
 def seed_program(home: Path) -> str:
@@ -97,16 +94,32 @@ def built_upon(home: Path, program: bytes) -> bool:
     return any(run.parent == program for _, run in runs)
 
 
+def champion(home: Path) -> bytes:
+    """The program that a home builds on."""
+    (task,) = known_tasks(Home(home))
+    with Ledger.read(home) as ledger:
+        lineage = history(ledger.runs(task.id), task, ledger.program).lineage
+        return lineage[-1].program if lineage else b""
+
+
+def joined(home: Path, until: Callable[[], bool], *options: str) -> str:
+    """What a node says that runs on a home until something has happened."""
+    usual = ["--solo", "--budget", str(BUDGET_S), "--jobs", "2", "--device", "cpu"]
+    process = skep_process(home, "join", *usual, *options)
+    wait_for(until, process, limit_s=600)
+    skep(home, "finish")
+    out, _ = process.communicate(timeout=300)
+    return out
+
+
 def test_what_one_home_finds_another_reruns_adopts_and_builds_upon(tmp_path: Path) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
     found = trio.run(find, a)
     assert found == program_id(apply(seed_program(a), GOOD)), "home A keeps it"
     trio.run(hand_over, a, b)
-    options = ["--solo", "--budget", str(BUDGET_S), "--jobs", "2", "--device", "cpu"]
-    process = skep_process(b, "join", *options, "--experiments", str(EXPERIMENTS))
-    wait_for(lambda: built_upon(b, found), process, limit_s=600)
-    skep(b, "finish")
-    out, _ = process.communicate(timeout=300)
+    # First with all its time for what others found, then as a node that goes on by itself.
+    out = joined(b, lambda: champion(b) == found, "--verify-only")
+    joined(b, lambda: built_upon(b, found))
     name = Identity.load(a).name
     assert f"adopted from {name}: hotter" in out
 
