@@ -8,14 +8,18 @@ prove its key like everybody else. zeroconf works in threads of its own; nothing
 import hashlib
 import secrets
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
 import trio
 
 from gossip.addresses import parse_address
 from skep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from zeroconf import Zeroconf
 
 SERVICE = "_skep._tcp.local."
 ADDRESSES_MAX = 8
@@ -66,7 +70,7 @@ async def announced(
         interfaces: IP addresses of the interfaces to use; None takes all.
 
     Raises:
-        OSError: this machine has no network that multicast could use.
+        OSError: this machine has no network that multicast could use, or no time for it now.
     """
     from zeroconf import InterfaceChoice, ServiceBrowser, ServiceInfo, ServiceStateChange, Zeroconf
 
@@ -95,9 +99,10 @@ async def announced(
 
     def start() -> Zeroconf:
         zeroconf = Zeroconf(interfaces=list(interfaces) if interfaces else InterfaceChoice.All)
-        if addresses:
-            zeroconf.register_service(info, cooperating_responders=True)
-        ServiceBrowser(zeroconf, SERVICE, handlers=[changed])
+        with _closed_after_failure(zeroconf):
+            if addresses:
+                zeroconf.register_service(info, cooperating_responders=True)
+            ServiceBrowser(zeroconf, SERVICE, handlers=[changed])
         return zeroconf
 
     zeroconf = await trio.to_thread.run_sync(start)
@@ -106,6 +111,18 @@ async def announced(
     finally:
         # It says goodbye on the network, which takes a moment that nobody has to wait for.
         threading.Thread(target=zeroconf.close, daemon=True).start()
+
+
+@contextmanager
+def _closed_after_failure(zeroconf: "Zeroconf") -> Iterator[None]:
+    """Turns the library's errors into one that callers know."""
+    from zeroconf import Error
+
+    try:
+        yield
+    except Error as error:  # its thread got no time on a busy machine, for one
+        zeroconf.close()
+        raise OSError(f"multicast DNS: {error!r}") from error
 
 
 def _is_ip(host: str) -> bool:

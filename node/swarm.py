@@ -5,7 +5,7 @@ transport are `gossip`'s; what becomes of what is heard is `node.hearing`'s.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -232,12 +232,12 @@ class Membership:
             ConfigError: an address to listen on cannot be used.
         """
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._look_after_texts)
-            nursery.start_soon(self._tell_company)
+            nursery.start_soon(self._keep_up, self._look_after_texts)
+            nursery.start_soon(self._keep_up, self._tell_company)
             if self._place.mdns:
-                nursery.start_soon(self._look_around)
+                nursery.start_soon(self._keep_up, self._look_around)
             if self.door:
-                nursery.start_soon(self.door.watch)
+                nursery.start_soon(self._keep_up, self.door.watch)
             pause = BACK_OFF_S
             while True:
                 try:
@@ -248,6 +248,17 @@ class Membership:
                     self._emit(Said(f"no mesh: {error}", alarm=True))
                 await trio.sleep(pause)
                 pause = min(2 * pause, BACK_OFF_MAX_S)
+
+    async def _keep_up(self, duty: Callable[[], Awaitable[None]]) -> None:
+        """Do something beside the mesh for ever; what fails there must not end the research."""
+        pause = BACK_OFF_S
+        while True:
+            try:
+                await duty()
+            except Exception as error:
+                self._emit(Said(f"the swarm stumbled and goes on: {error!r}", alarm=True))
+            await trio.sleep(pause)
+            pause = min(2 * pause, BACK_OFF_MAX_S)
 
     def _open(
         self, handlers: Mapping[Service, Handler], validator: Validator

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import trio
+import zeroconf
 
 from gossip.identity import peer_id
 from gossip.lan import addresses_in, announced, entries
@@ -57,3 +58,13 @@ async def test_two_nodes_of_a_network_find_each_other() -> None:
     except OSError as error:
         pytest.skip(f"no multicast here: {error}")
     assert seen == {"one": {address(2)}, "two": {address(1)}}
+
+
+async def test_a_busy_machine_has_no_network_for_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_busy(*_: object, **__: object) -> None:
+        raise zeroconf.EventLoopBlocked
+
+    monkeypatch.setattr(zeroconf.Zeroconf, "register_service", too_busy)
+    with pytest.raises(OSError, match="multicast DNS"):
+        async with announced(PUBLIC_SWARM, [address(1)], print, interfaces=["127.0.0.1"]):
+            pass
