@@ -338,10 +338,10 @@ class Ledger(LedgerView):
         records = [one for delivery in batch for one in delivery.records]
         here = (self._identity.public, self._feed.link.session)
         said_here = [one for one in records if (one.record.author, one.record.session) == here]
-        if not all(self._store.knows(one.id) for one in said_here):
-            # This session went on behind the back of this home: a restored image of a disk.
-            self._feed.renew()
         try:
+            if not all(self._store.knows(one.id) for one in said_here):
+                # This session went on behind the back of this home: a restored image of a disk.
+                self._feed.renew()
             new = {one.id: one for one in self._intake.take(records)}
         except Exception as error:
             for delivery in batch:

@@ -12,6 +12,7 @@ from gossip.identity import Identity
 from gossip.ledger import Ledger
 from gossip.positions import Holding
 from gossip.statements import Program
+from skep.errors import HomeError
 from skep.records import NO_PREVIOUS, Claim, SignedRecord, program_id
 from tests.factories import content_id, make_run
 from tests.gossip.scenes import (
@@ -215,3 +216,26 @@ async def test_a_missing_fingerprint_is_added_later_and_none_is_replaced(tmp_pat
             assert ledger.programs()[content_id] == Program(
                 "x = 1\n", b"first" if fingerprint else b""
             )
+
+
+async def test_records_that_share_a_failed_transaction_are_all_known_to_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: list[str] = []
+    async with open_ledger(tmp_path) as ledger:
+        own = await publish(ledger, 1)
+
+        def damaged(_: bytes) -> bool:
+            raise HomeError("the database cannot be read")
+
+        async def attempt(records: list[SignedRecord]) -> None:
+            try:
+                await ledger.admit(records)
+            except HomeError as error:
+                failed.append(error.what)
+
+        monkeypatch.setattr(ledger._store, "knows", damaged)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(attempt, own)
+            nursery.start_soon(attempt, chain_by(OTHER, 3))
+    assert failed == ["the database cannot be read"] * 2
