@@ -297,7 +297,7 @@ class Core:
     def _unanswered(self, event: Unanswered) -> None:
         peer, request = self._pending.pop(event.number, (b"", None))
         if isinstance(request, Compare | Want | Proof):
-            self.sync.forget(peer)
+            self.sync.forget(peer, request)
         elif isinstance(request, WantPrograms):
             self._texts.unanswered()
         known = self.peers.get(peer)
@@ -318,7 +318,7 @@ class Core:
             return
         self.peers[peer].answered = self._now
         if isinstance(request, Compare | Want | Proof):
-            for following in self.sync.answered(self._now, peer, answer):
+            for following in self.sync.answered(self._now, peer, request, answer):
                 self._ask(peer, following)
         elif isinstance(request, WantPeers) and isinstance(answer, Peers):
             self.rendezvous.add(answer.addresses, "found", self.peers[peer].scope)

@@ -167,16 +167,18 @@ class Sync:
                 fetch.rows[row.key] = row
         return self._next(now, peer, fetch) if fetch.asked is None else None
 
-    def forget(self, peer: bytes) -> None:
-        """The peer is gone, or did not answer."""
-        self._fetches.pop(peer, None)
-
-    def answered(self, now: float, peer: bytes, answer: Answer) -> list[Request]:
-        """Take in an answer; what to ask and to tell the peer next."""
+    def forget(self, peer: bytes, unanswered: Request | None = None) -> None:
+        """The peer is gone, or did not answer this: what it was asked since then still stands."""
         fetch = self._fetches.get(peer)
-        if fetch is None or fetch.asked is None:
+        if fetch is not None and (unanswered is None or unanswered is fetch.asked):
+            del self._fetches[peer]
+
+    def answered(self, now: float, peer: bytes, asked: Request, answer: Answer) -> list[Request]:
+        """Take in an answer, if it is awaited still; what to ask and to tell the peer next."""
+        fetch = self._fetches.get(peer)
+        if fetch is None or fetch.asked is not asked:
             return []
-        asked, fetch.asked = fetch.asked, None
+        fetch.asked = None
         told: list[Request] = []
         if isinstance(asked, Compare) and isinstance(answer, Rows):
             told = self._compared(peer, fetch, asked, answer)

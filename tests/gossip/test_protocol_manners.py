@@ -1,13 +1,13 @@
 """What a node must not do to honest peers, nor hold against them."""
 
-from gossip.effects import Ask, Drop, Effect, Listening, Unanswered, Woke
+from gossip.effects import Answered, Ask, Drop, Effect, Listening, Unanswered, Woke
 from gossip.identity import Identity
-from gossip.messages import ADDRESSES_MAX, WantPeers, unpack_request
+from gossip.messages import ADDRESSES_MAX, Rows, Want, WantPeers, pack, unpack_request
 from gossip.params import NODE, Params
 from gossip.protocol import Core
-from gossip.replica import Replica
+from gossip.replica import Replica, Row
 from gossip.simulate import MemoryArchive
-from gossip.transport import Connected
+from gossip.transport import Connected, Disconnected
 
 SWARM = b"simulated".ljust(32, b"\0")
 ME, PEER = Identity(bytes([1]) * 32), Identity(bytes([2]) * 32)
@@ -77,3 +77,17 @@ def test_silence_costs_a_peer_its_place_and_a_refusal_does_not() -> None:
     """It refuses whoever asks for more than its quotas give: a node that fetches a whole ledger."""
     assert dropped_after(refused=False)
     assert not dropped_after(refused=True)
+
+
+def test_a_late_answer_is_not_held_against_a_peer_that_went_and_came_back() -> None:
+    core = make_core()
+    here = Connected(PEER.public, ADDRESS, inbound=False)
+    first = next(one for one in asks(core.handle(0.0, here)) if one.service == "/skep/sync/1")
+    core.handle(1.0, Disconnected(PEER.public))
+    again = next(one for one in asks(core.handle(2.0, here)) if one.service == "/skep/sync/1")
+    row = Row(bytes(16), 1, bytes(16), forked=False)
+    core.handle(2.0, Answered(first.number, pack(Rows(row.packed(), more=False))))
+    core.handle(2.0, Unanswered(first.number))
+    told = asks(core.handle(3.0, Answered(again.number, pack(Rows(row.packed(), more=False)))))
+    assert [type(unpack_request(one.data)) for one in told] == [Want]
+    assert core.standing.points(3.0, PEER.public) == 0.0

@@ -83,7 +83,7 @@ class Side:
             request = waiting.pop()
             asked.append(request)
             if not isinstance(request, Have):
-                waiting += self.sync.answered(now, PEER, other.answer(request))
+                waiting += self.sync.answered(now, PEER, request, other.answer(request))
             self.archive.keep(self.sync.taken)
             self.sync.taken.clear()
         return asked
@@ -151,7 +151,7 @@ def test_invented_chains_neither_pile_up_nor_keep_a_comparison_going() -> None:
     while waiting:
         request = waiting.pop()
         pages += isinstance(request, Compare)
-        waiting += one.sync.answered(0.0, PEER, liar.answer(request))
+        waiting += one.sync.answered(0.0, PEER, request, liar.answer(request))
         assert len(one.sync._fetches[PEER].rows) <= FETCH_MAX
         if pages > 3:
             break
