@@ -148,6 +148,7 @@ class Swarm:
         self._listening: tuple[str, ...] = ()
         self._validator = Validator(swarm)
         self._first: list[Event] = []
+        self._missing = Missing(frozenset())
         self._replies: dict[int, Callable[[bytes], None]] = {}
         self._asked = 0
         self._announced = 0
@@ -188,7 +189,8 @@ class Swarm:
 
     def missing(self, programs: Iterable[bytes]) -> None:
         """Texts of programs that would be welcome. Returns at once."""
-        self._events.send_nowait(Missing(frozenset(programs)))
+        self._missing = Missing(frozenset(programs))
+        self._events.send_nowait(self._missing)
 
     def found(self, addresses: Iterable[str]) -> None:
         """Addresses from elsewhere, the local network for one. Returns at once."""
@@ -208,7 +210,8 @@ class Swarm:
         }
         async with open_transport(handlers, self._validator) as transport:
             self.transport = transport
-            if self.core.peers:
+            if self.opened.is_set():
+                self._forget_transport()
                 self._start_over(transport)
             self.opened.set()
             try:
@@ -246,12 +249,25 @@ class Swarm:
                 error = again
                 await trio.sleep(pause)
 
+    def _forget_transport(self) -> None:
+        """Drop what another transport has told and nobody has looked at: its peers are gone."""
+        for _ in range(self._inbox.statistics().current_buffer_used):
+            event = self._taken(self._inbox.receive_nowait())
+            if not isinstance(event, TransportEvent):
+                self._events.send_nowait(event)
+
     def _start_over(self, transport: Transport, closed_s: float = 0.0) -> None:
-        """Build the core anew from what is stored, tell it who is there, refuse what was asked."""
+        """Build the core anew from what is stored, tell it who is there and what is wanted, refuse
+        what was asked."""
+        before = self.core.peers
         self.core = self._new_core(closed_s)
         self._listening = ()
         self._first = [
-            Connected(peer, address, inbound=False) for peer, address in transport.peers.items()
+            self._missing,
+            *(
+                Connected(peer, address, peer in before and before[peer].inbound)
+                for peer, address in transport.peers.items()
+            ),
         ]
         for number in list(self._replies):
             self._reply(Reply(number, b""))

@@ -8,13 +8,18 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from gossip import driver
+from gossip.identity import Identity
+from gossip.ledger import Ledger
 from gossip.messages import Compare, pack
-from skep.records import SignedRecord
+from gossip.transport import Connected
+from skep.records import SignedRecord, program_id
 from tests.gossip.live import Node, node, understand
+from tests.gossip.scenes import chain_by
 from tests.gossip.swarm_scenes import SWARM
-from tests.gossip.swarms import SYNC, public_of
+from tests.gossip.swarms import SYNC, public_of, seed_of, until
 
 
 @pytest.fixture(autouse=True)
@@ -124,3 +129,57 @@ async def test_a_full_disk_is_said_in_a_line_and_filled_up_later(
         await hears(one, said[-1])
         await understand(one, other)
         assert {two.id for two in one.ledger.feeds()} == {two.id for two in other.ledger.feeds()}
+
+
+async def test_what_was_wanted_before_a_failure_is_still_asked_for(
+    pair: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = pair
+    text = "print(1)\n"
+    one.swarm.missing([program_id(text)])
+    await understand(one, other)
+    monkeypatch.setattr(one.swarm.core.sync, "heard", lambda *_: 1 / 0)
+    await other.says()
+    await has_complained(one, "ZeroDivisionError")
+    await other.ledger.add_program(text, bytes(32))
+    with trio.fail_after(20):
+        while not one.texts:  # noqa: ASYNC110 - polled
+            await trio.sleep(0.02)
+
+
+async def test_who_came_by_himself_may_still_have_to_make_room_after_a_failure(
+    pair: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = pair
+    broken = one.swarm.core
+    monkeypatch.setattr(broken.sync, "heard", lambda *_: 1 / 0)
+    await other.says()
+    await understand(one, other)
+    assert one.swarm.core is not broken
+    assert [peer.inbound for peer in one.swarm.core.peers.values()] == [True]
+
+
+async def test_another_transport_begins_with_what_is_stored_and_nobody_there(
+    tmp_path: Path,
+) -> None:
+    key = Identity(seed_of("one"))
+    async with Ledger.open(tmp_path, key, swarm=SWARM, clock=lambda: 1) as ledger:
+        here = Node(tmp_path, "one", ledger, ())
+        first = here.swarm.core
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(here.swarm.run, here.open)
+            await here.swarm.opened.wait()
+            nursery.cancel_scope.cancel()
+        # Taken in just before the end, and not stored any more.
+        first.sync.taken.clear()
+        first.replica.put(chain_by(Identity(bytes(32)), 1)[0])
+        ghost = Connected(public_of("ghost"), "/ip4/127.0.0.1/tcp/1", inbound=True)
+        here.swarm._events.send_nowait(ghost)
+        await here.swarm._room.acquire()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(here.swarm.run, here.open)
+            await until(lambda: here.swarm._inbox.statistics().current_buffer_used == 0)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            assert len(here.swarm.core.replica) == 0
+            assert not here.swarm.core.peers
+            nursery.cancel_scope.cancel()
