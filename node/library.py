@@ -39,7 +39,7 @@ class Library:
         self._ledger = ledger
         self._peers = peers
         self._examine = examine
-        self._wanted: dict[bytes, bytes] = {}
+        self._wanted: dict[bytes, dict[bytes, None]] = {}
         self._refused: set[tuple[bytes, bytes]] = set()
         self._refusals: Counter[bytes] = Counter()
         self._hostile: set[bytes] = set()
@@ -59,8 +59,10 @@ class Library:
             TrainerFault: nothing can be examined at the moment.
             HomeError: a text could not be stored.
         """
-        for program in [one for one, by in self._wanted.items() if by == author]:
-            del self._wanted[program]
+        for program, authors in list(self._wanted.items()):
+            authors.pop(author, None)
+            if not authors:
+                del self._wanted[program]
         known = False
         for lead in leads:
             if self._knows(lead.program):
@@ -76,23 +78,23 @@ class Library:
             TrainerFault: nothing can be examined at the moment.
             HomeError: it could not be stored.
         """
-        author = self._wanted.get(content_id)
-        if author is None or not _is_text_of(content_id, source):
+        authors = self._wanted.get(content_id)
+        if authors is None or not _is_text_of(content_id, source):
             return self._knows(content_id)
-        return await self._look_at(content_id, source, author)
+        return await self._look_at(content_id, source, *authors)
 
     def _knows(self, program: bytes) -> bool:
         """Whether a text is here and was examined: one that only lies here has no fingerprint."""
         known = self._ledger.programs().get(program)
         return known is not None and bool(known.fingerprint)
 
-    async def _look_at(self, program: bytes, source: str, author: bytes) -> bool:
-        """Examine a whole text, and keep it if it passes."""
+    async def _look_at(self, program: bytes, source: str, *authors: bytes) -> bool:
+        """Examine a whole text that these authors offer, and keep it if it passes."""
         found = await self._examine(source, (), program)
         self._wanted.pop(program, None)
         if isinstance(found, Refusal):
             self._hostile.add(program)
-            self._refusals[author] += 1
+            self._refusals.update(authors)
             return False
         await self._ledger.add_program(found.source, found.fingerprint)
         return True
@@ -144,7 +146,7 @@ class Library:
             return None
 
     def _want(self, lead: Lead) -> None:
-        self._wanted[lead.program] = lead.author
+        self._wanted.setdefault(lead.program, {})[lead.author] = None
         while len(self._wanted) > WANTED_MAX:
             del self._wanted[next(iter(self._wanted))]
 

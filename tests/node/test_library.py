@@ -168,3 +168,15 @@ async def test_a_recipe_that_runs_in_a_circle_is_wanted_instead(tmp_path: Path) 
         circle = await it.ran(eve, GRANDCHILD, program_id(CHILD), edit)
         assert not await it.collect(eve, circle)
         assert it.library.wanted == (program_id(GRANDCHILD),)
+
+
+async def test_nobody_takes_back_what_somebody_else_wants_to_be_tried(tmp_path: Path) -> None:
+    async with scene(tmp_path) as it:
+        bob, eve, edit = Stranger(BOB), Stranger(EVE), line_of("    return LR * 2\n")
+        for author in (bob, eve):
+            said = await it.ran(author, GRANDCHILD, program_id(CHILD), edit)
+            await it.collect(author, said)
+        await it.collect(eve)
+        assert it.library.wanted == (program_id(GRANDCHILD),)
+        await it.collect(bob)
+        assert it.library.wanted == ()
