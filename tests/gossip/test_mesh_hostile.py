@@ -343,6 +343,25 @@ async def test_a_flood_of_one_author_is_not_passed_on(
         assert seen == [b"0", b"1", b"2", b"3", b"4", b"end"]
 
 
+async def test_a_flood_of_many_authors_is_heard_and_makes_nobody_look_like_its_source(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passing = scene.host.topic._passing
+    sent = [b"%d" % number for number in range(50)]
+    with monkeypatch.context() as little:
+        for name, value in (("_burst", 5.0), ("_left", 5.0), ("_rate", 0.0)):
+            little.setattr(passing, name, value)
+        async with scene.intruder().topic() as stream:
+            await stream.write(told(*(scene.intruder().message(data) for data in sent)))
+            assert [(await event_of(scene.victim, Heard)).data for _ in sent] == sent
+            little.setattr(passing, "_left", 1.0)
+            await stream.write(told(scene.intruder().message(b"end")))
+            seen = [(await event_of(scene.friend, Heard)).data for _ in range(6)]
+    assert seen == [b"0", b"1", b"2", b"3", b"4", b"end"]
+    assert 2 * topic.PASSED_RATE < topic.PEER_RATE
+    assert 2 * topic.PASSED_BURST < topic.PEER_BURST
+
+
 async def test_who_grafts_and_goes_leaves_no_place_taken(scene: Scene) -> None:
     graft = rpc_pb2.RPC(control=rpc_pb2.ControlMessage(graft=[rpc_pb2.ControlGraft(topicID=TOPIC)]))
     members: set[Any] = scene.host.router.mesh[TOPIC]
