@@ -13,7 +13,7 @@ The database can be lost: `rebuild` starts a new one, which the ledger fills fro
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -110,15 +110,14 @@ class Reader:
         """Whether there is a record of this id, or was one before it was pruned."""
         return bool(self._rows("SELECT 1 FROM records WHERE id = ?", (content_id,)))
 
-    def runs_of(self, author: bytes, task: bytes) -> list[SignedRecord]:
-        """All runs of an author under a task, in order of arrival."""
+    def said_by(self, author: bytes, task: bytes, kind: str) -> list[SignedRecord]:
+        """All records of a kind of an author under a task, in order of arrival."""
         rows = self._rows(
-            # Whether an author has one record in a thousand or all of them: its records are found
-            # in an index, and only they are read.
+            # One record in a thousand or all of them: an index finds them, and only they are read.
             "SELECT id, body, signature FROM records WHERE arrival IN "
             "(SELECT arrival FROM records WHERE author = ?) "
-            "AND +task = ? AND +kind = 'run' ORDER BY arrival",
-            (author, task),
+            "AND +task = ? AND +kind = ? ORDER BY arrival",
+            (author, task, kind),
         )
         return [self._signed(row) for row in rows]
 
@@ -132,6 +131,20 @@ class Reader:
         ):
             arrival = rows[-1][-1]
             yield from (self._signed(row[:3]) for row in rows)
+
+    def arrived(
+        self, arrival: int, limit: int, task: bytes, kinds: Collection[str], besides: bytes
+    ) -> tuple[int, list[SignedRecord]]:
+        """See `LedgerView.arrived`. What is not wanted is gone past unread."""
+        names = ", ".join(f"?{number}" for number in range(5, 5 + len(kinds)))
+        wanted = f"task = ?3 AND author != ?4 AND kind IN ({names})"
+        rows = self._rows(
+            f"SELECT id, iif({wanted}, body, NULL), iif({wanted}, signature, NULL), arrival "  # noqa: S608
+            "FROM records WHERE arrival > ?1 ORDER BY arrival LIMIT ?2",
+            (arrival, limit, task, besides, *kinds),
+        )
+        found = [self._signed(row[:3]) for row in rows if row[1] is not None]
+        return (rows[-1][-1] if rows else arrival), found
 
     def positions(self, swarm: bytes) -> Iterator[Position]:
         """Places of all records of a swarm, pruned or not, in order of author, session, seq, id."""

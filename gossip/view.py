@@ -6,7 +6,7 @@ last. What others said is read anew each time, piece by piece: there may be a th
 of it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 
 from gossip.jobs import Job
@@ -64,7 +64,7 @@ class LedgerView:
         """Runs of one author (this node, if none is given) with their record ids, oldest first."""
         if author is None or author == self.me:
             return list(self._runs(task).items())
-        return [(one.id, one.run) for one in self._reader.runs_of(author, task)]
+        return [(one.id, one.run) for one in self._reader.said_by(author, task, "run")]
 
     def all_runs(self, task: bytes) -> Iterator[tuple[bytes, bytes, Run]]:
         """Runs of everybody as (record id, author, run), in the order they arrived here.
@@ -80,6 +80,29 @@ class LedgerView:
     def all_said(self, task: bytes, kind: str) -> Iterator[SignedRecord]:
         """The same, read while the caller goes through them."""
         return self._reader.said(task, kind)
+
+    def said_by(self, author: bytes, task: bytes, kind: str) -> list[SignedRecord]:
+        """Records of a kind of one author under a task, in the order they arrived here."""
+        return self._reader.said_by(author, task, kind)
+
+    def arrived(
+        self, arrival: int, limit: int, task: bytes, kinds: Collection[str]
+    ) -> tuple[int, list[SignedRecord]]:
+        """What others said, a piece at a time, in the order it arrived here.
+
+        Whoever goes on behind the number returned gets every record once, those included that
+        arrive meanwhile.
+
+        Args:
+            arrival: number behind which to begin; 0 for the first.
+            limit: how many records of all sorts to go past.
+            task: under which they were said.
+            kinds: of them.
+
+        Returns:
+            the number to go on behind, the one given if that was all; and the records.
+        """
+        return self._reader.arrived(arrival, limit, task, kinds, self.me)
 
     def positions(self, swarm: bytes) -> Iterator[Position]:
         """Places of all records of a swarm, pruned or not, in order of author, session, seq, id."""
@@ -150,7 +173,7 @@ class LedgerView:
 
     def _runs(self, task: bytes) -> dict[bytes, Run]:
         if task not in self._own:
-            found = self._reader.runs_of(self.me, task)
+            found = self._reader.said_by(self.me, task, "run")
             self._own[task] = {one.id: one.run for one in found}
         return self._own[task]
 

@@ -1,13 +1,16 @@
 """What this node makes of what peers offer: what is left to try, whose word held, what it cost.
 
-Kept up run by run from own runs, and so the same after every start. An author's standing here is
-this machine's own experience with it and nobody else's. How much time offers may take is decided
-by `node.plan`, which of them is tried next by `strategies.adopt`.
+Kept up run by run from own runs, and so the same after every start. Whose the offers were that ran
+here is only known once all is read that peers had said before; until then nothing is on offer. An
+author's standing here is this machine's own experience with it and nobody else's. How much time
+offers may take is decided by `node.plan`, which of them is tried next by `strategies.adopt`.
 """
 
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
+
+from msgspec import Struct
 
 from gossip.identity import friendly_name
 from gossip.jobs import Job
@@ -23,6 +26,20 @@ RECENT = 4
 """Latest offers tried here among which no author shall have more than its share."""
 
 name_of = lru_cache(maxsize=4096)(friendly_name)
+
+
+class _Step(Struct, frozen=True):
+    """What one own run means for the history.
+
+    Attributes:
+        run: the run.
+        begins: whether it is the first of an offer.
+        settled: offers that have their verdict now, and whether they held.
+    """
+
+    run: Run
+    begins: bool
+    settled: tuple[tuple[bytes, bool], ...]
 
 
 class Adoption:
@@ -45,29 +62,46 @@ class Adoption:
         self._recent: deque[bytes | None] = deque(maxlen=RECENT)
         self._authors: dict[bytes, bytes | None] = {}
         self._doubted: set[bytes] = set()
+        self._begun: set[bytes] = set()
         self._open: set[bytes] = set()
+        self._unread: list[_Step] | None = []
         self._runs = self._total_ms = self._spent_ms = self._doubted_ms = 0
 
     def take_in(self, run: Run, research: Research) -> None:
         """Take in an own run, with what all of them support after it."""
         self._runs += 1
         self._total_ms += run.total_ms
+        begins = run.strategy == ADOPT and run.program not in self._begun
+        if begins:
+            self._begun.add(run.program)
+            self._open.add(run.program)
+        known = [(one, research.candidates.get(one)) for one in self._open]
+        settled = [(one, it.stage == "kept") for one, it in known if it and it.stage in SETTLED]
+        self._open.difference_update(one for one, _ in settled)
+        if run.strategy != ADOPT and not settled:
+            return
+        step = _Step(run, begins, tuple(settled))
+        if self._unread is None:
+            self._take(step)
+        else:
+            self._unread.append(step)
+
+    def begin(self) -> None:
+        """All is read that peers had said before this start. More than once is as good as once."""
+        steps, self._unread = self._unread or [], None
+        for step in steps:
+            self._take(step)
+
+    def _take(self, step: _Step) -> None:
+        run = step.run
+        if step.begins:
+            self._begin(run.program, run.claim)
         if run.strategy == ADOPT:
-            if run.program not in self._authors:
-                self._begin(run.program, run.claim)
             self._spent_ms += run.total_ms
             self._doubted_ms += run.total_ms * (run.program in self._doubted)
-        for program in list(self._open):
-            known = research.candidates.get(program)
-            if known is not None and known.stage in SETTLED:
-                self._open.discard(program)
-                tally = self._held if known.stage == "kept" else self._failed
-                if author := self._authors[program]:
-                    tally[author] += 1
-
-    def author_of(self, program: bytes) -> bytes | None:
-        """Whose offer a program was that was tried here."""
-        return self._authors.get(program)
+        for program, held in step.settled:
+            if author := self._authors[program]:
+                (self._held if held else self._failed)[author] += 1
 
     def leads(self, authors: Iterable[bytes], research: Research) -> list[Lead]:
         """What these authors say is better and was not tried here; texts may be missing."""
@@ -80,6 +114,8 @@ class Adoption:
         A program that several authors offer is that of the one who claims it, or has the better
         standing here.
         """
+        if self._unread is not None:
+            return []
         taken = {job.program for job in flying} | {*research.candidates, research.start}
         used = {self._programs[p].fingerprint for p in taken if p in self._programs}
         found: dict[bytes, Offer] = {}
@@ -113,7 +149,6 @@ class Adoption:
 
     def _begin(self, program: bytes, claim: bytes | None) -> None:
         author = self._authors[program] = self._peers.origin(program, claim)
-        self._open.add(program)
         self._recent.append(author)
         if author is not None and self._failed[author] > self._held[author]:
             self._doubted.add(program)

@@ -1,12 +1,12 @@
 """What the node does when records or programs of others come in, beside its experiments.
 
-Records are taken in a hundred at a time, each at the same small cost however many came before, so
-that a burst of thousands delays nobody. Fetching what is wanted is the business of whoever has
-peers; trying what is offered that of `node.loop`.
+Records are read from the ledger in the order they arrived there, a hundred at a time, each at the
+same small cost however many came before: neither a start with all that was ever said nor a burst of
+thousands delays anybody, and none of them waits in memory. Fetching what is wanted is the business
+of whoever has peers; trying what is offered that of `node.loop`.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import trio
 
@@ -15,17 +15,18 @@ from node.library import Examine, Library
 from node.notebook import Notebook
 from skep.errors import TrainerFault
 from skep.events import Event, Said
-from skep.records import SignedRecord
 
 AT_ONCE = 100
 """Records taken in before others get their turn; some milliseconds."""
+
+KINDS = ("run", "claim", "retract")
 
 
 class Hearing:
     """Takes in what others say, and gets the texts of what they offer.
 
     Args:
-        ledger: holds their records already.
+        ledger: holds their records.
         notebook: of the task.
         examine: parses what strangers wrote; None where nothing of them shall ever run.
         wake: called when there may be something new to try.
@@ -41,14 +42,14 @@ class Hearing:
         wake: Callable[[], None],
         emit: Callable[[Event], None],
     ) -> None:
-        self._task = notebook.task
+        self._ledger = ledger
         self._notebook = notebook
         self._library = Library(ledger, notebook.peers, examine) if examine else None
         self._wake = wake
         self._emit = emit
-        self._waiting: deque[SignedRecord] = deque()
+        self._arrival = 0
         self._news = trio.Event()
-        self._stale = dict.fromkeys(notebook.peers.authors)
+        self._stale: dict[bytes, None] = {}
         """Authors whose offers have to be looked at anew."""
 
     @property
@@ -56,9 +57,8 @@ class Hearing:
         """Content ids of programs on offer whose texts cannot be rebuilt from their edits."""
         return self._library.wanted if self._library else ()
 
-    def heard(self, records: Iterable[SignedRecord]) -> None:
-        """Note records to be taken in; returns at once."""
-        self._waiting.extend(records)
+    def heard(self) -> None:
+        """There are more records in the ledger, to be taken in; returns at once."""
         self._news.set()
 
     async def take_program(self, content_id: bytes, source: str) -> bool:
@@ -80,9 +80,9 @@ class Hearing:
             HomeError: a text could not be stored.
         """
         while True:
-            while self._waiting:
-                self._take_some()
+            while self.take_some():
                 await trio.lowlevel.checkpoint()
+            self._notebook.adoption.begin()
             try:
                 await self._collect()
             except TrainerFault as fault:
@@ -90,13 +90,15 @@ class Hearing:
             await self._news.wait()
             self._news = trio.Event()
 
-    def _take_some(self) -> None:
-        for _ in range(min(AT_ONCE, len(self._waiting))):
-            signed = self._waiting.popleft()
-            record = signed.record
-            if record.task == self._task:
-                self._notebook.peers.take(signed.id, record.author, record.payload)
-                self._stale[record.author] = None
+    def take_some(self) -> bool:
+        """Take in the next records of the ledger; False if there were none."""
+        before, task = self._arrival, self._notebook.task
+        self._arrival, records = self._ledger.arrived(before, AT_ONCE, task, KINDS)
+        for signed in records:
+            author = signed.record.author
+            self._notebook.peers.take(signed.id, author, signed.record.payload)
+            self._stale[author] = None
+        return self._arrival > before
 
     async def _collect(self) -> None:
         """Get texts; whoever is idle decides anew when there is one that can be tried."""
@@ -107,3 +109,4 @@ class Hearing:
             del self._stale[author]
             if known:
                 self._wake()
+            await trio.lowlevel.checkpoint()

@@ -8,7 +8,7 @@ what to try by `strategies`, what is true by `skep.evidence`.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import trio
@@ -26,7 +26,7 @@ from skep.evidence import Candidate, Research
 from skep.evidence.research import SETTLED, Stage
 from skep.patch import fingerprint
 from skep.ports import ADOPT, Offer, Outcome, Progress, Proposal, Strategy, View
-from skep.records import Role, Run, SignedRecord, program_id
+from skep.records import Role, Run, program_id
 
 BASELINE_FAILURES_MAX = 3
 BASELINE_VOIDS_MAX = 6
@@ -94,12 +94,9 @@ class Researcher:
         """What the own runs support at this moment."""
         return self._notebook.research
 
-    def heard(self, records: Iterable[SignedRecord] = ()) -> None:
-        """Records of others are in the ledger now. Returns at once; the work is done meanwhile.
-
-        Those of other tasks or of this node are passed over.
-        """
-        self._hearing.heard(records)
+    def heard(self) -> None:
+        """Records of others are in the ledger now. Returns at once; the work is done meanwhile."""
+        self._hearing.heard()
 
     def wanted_programs(self) -> tuple[bytes, ...]:
         """Content ids of programs on offer whose texts cannot be rebuilt from their edits."""

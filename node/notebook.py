@@ -1,7 +1,8 @@
 """What a node knows of its own task: its runs, what they support, and what follows for a job.
 
-The notebook is rebuilt from the ledger at every start and then kept up run by run. It starts
-nothing and decides nothing: the rules are `node.plan`'s, the statistics `skep.evidence`'s.
+The notebook is rebuilt from the own runs at every start and then kept up run by run; what peers
+say is put into it by `node.hearing`. It starts nothing and decides nothing: the rules are
+`node.plan`'s, the statistics `skep.evidence`'s.
 """
 
 import hashlib
@@ -71,7 +72,7 @@ class Notebook:
         self.research: Research = self._fold.snapshot()
         here, runs = tier(bench.environment), ledger.runs(bench.task.id)
         self.provenance = Provenance(bench.task, self._text, (run for _, run in runs))
-        self.peers = _peers(ledger, bench, here, author)
+        self.peers = Peers(bench.task, here, author)
         self.adoption = Adoption(self.peers, ledger.programs(), self._may_adopt)
         for run_id, run in runs:
             self._seeds[run.program].add(run.seed)
@@ -386,22 +387,7 @@ def _portable(edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
     return edits if carries(edits) else ()
 
 
-def _peers(ledger: Ledger, bench: Bench, here: str, author: bytes) -> Peers:
-    """What other authors said so far."""
-    task, peers = bench.task, Peers(bench.task, here, author)
-    for run_id, by, run in ledger.all_runs(task.id):
-        peers.take(run_id, by, run)
-    for kind in ("claim", "retract"):
-        for signed in ledger.said(task.id, kind):
-            peers.take(signed.id, signed.record.author, signed.record.payload)
-    return peers
-
-
 def _claimed(ledger: Ledger, bench: Bench, author: bytes) -> set[bytes]:
     """Programs that this node has claimed."""
-    payloads = (
-        signed.record.payload
-        for signed in ledger.said(bench.task.id, "claim")
-        if signed.record.author == author
-    )
+    payloads = (one.record.payload for one in ledger.said_by(author, bench.task.id, "claim"))
     return {payload.program for payload in payloads if isinstance(payload, Claim)}

@@ -122,7 +122,7 @@ def public_place(settings: Settings) -> Place:
 class Research(Protocol):
     """What the swarm tells the research and asks of it; `node.loop.Researcher` is one."""
 
-    def heard(self, records: Iterable[SignedRecord]) -> None:
+    def heard(self) -> None:
         """Records of others are in the ledger."""
         ...
 
@@ -138,7 +138,7 @@ class Research(Protocol):
 class NoResearch:
     """For a node that only passes on and keeps."""
 
-    def heard(self, records: Iterable[SignedRecord]) -> None:
+    def heard(self) -> None:
         """They are kept already."""
 
     async def take_program(self, content_id: bytes, source: str) -> bool:
@@ -208,10 +208,9 @@ class Membership:
 
     def heard(self, records: Iterable[SignedRecord]) -> None:
         """Records are in the ledger now."""
-        records = list(records)
         if self.door:
             self.door.heard(records)
-        self._research.heard(records)
+        self._research.heard()
 
     def arrived(self, texts: Mapping[bytes, bytes]) -> None:
         """Texts of programs; those that find no room are asked for again."""

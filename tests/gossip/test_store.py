@@ -215,7 +215,7 @@ def test_what_is_read_of_many_records_is_found_by_an_index_and_not_sorted(tmp_pa
     connection = sqlite3.connect(path, isolation_level=None)
     with closing(Store(connection, path)) as store:
         connection.set_trace_callback(asked.append)
-        assert store.runs_of(KEY.public, TASK) == list(store.said(TASK, "run")) == CHAIN
+        assert store.said_by(KEY.public, TASK, "run") == list(store.said(TASK, "run")) == CHAIN
         assert len(list(store.positions(SWARM))) == len(CHAIN)
         assert len(store.chain(KEY.public, SESSION, 0, 9, 1 << 20)) == 9
         assert store.holdings()[KEY.public].records == len(CHAIN)
@@ -251,7 +251,7 @@ def test_a_home_from_before_the_swarm_is_read_and_brought_up_to_date(tmp_path: P
         connection.commit()
     for opener in (Reader.open, Store.open):
         with closing(opener(path)) as reader:
-            assert list(reader.said(TASK, "run")) == reader.runs_of(KEY.public, TASK) == said
+            assert list(reader.said(TASK, "run")) == reader.said_by(KEY.public, TASK, "run") == said
             assert [one.seq for one in reader.positions(SWARM)] == list(range(len(CHAIN)))
             assert len(reader.chain(KEY.public, SESSION, 0, 50, 1 << 20)) == 50
     with closing(Store.open(path)) as store:

@@ -74,7 +74,7 @@ class Home:
 
     async def hears(self, *records: SignedRecord) -> None:
         await deliver(self.ledger, *records)
-        self.researcher.heard(records)
+        self.researcher.heard()
 
     @property
     def runs(self) -> list[Run]:
@@ -252,7 +252,7 @@ async def test_a_burst_of_thousands_of_records_is_taken_in_beside_the_experiment
     async with node(tmp_path, Judging({}), proposals=3) as home, trio.open_nursery() as nursery:
         nursery.start_soon(home.researcher.run)
         await trio.sleep(20)
-        home.researcher.heard(records)
+        await home.hears(*records)
     assert len([e for e in home.events if isinstance(e, Judged)]) == 3
 
 

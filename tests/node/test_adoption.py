@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from gossip.ledger import Ledger
 from node.experiment import Bench
+from node.hearing import Hearing
 from node.notebook import Notebook
 from skep.patch import apply, make
 from skep.ports import Proposal
@@ -26,8 +27,14 @@ class AnyCode:
 
 
 def notebook(ledger: Ledger, home: Path) -> Notebook:
+    """A notebook for which all is read that was said before."""
     bench = Bench(STORIES, AnyCode(), home / "runs", CPU)  # type: ignore[arg-type]
-    return Notebook(ledger, bench, KEY.public)
+    book = Notebook(ledger, bench, KEY.public)
+    hearing = Hearing(ledger, book, None, wake=lambda: None, emit=print)
+    while hearing.take_some():
+        assert book.adoption.offers(book.research, []) == []
+    book.adoption.begin()
+    return book
 
 
 def text(rate: float) -> str:
