@@ -1,4 +1,4 @@
-"""Multiaddrs of peers: reading them, and which of them may be believed from whom. Pure.
+"""Multiaddrs: reading and writing them, and which may be believed from whom. Pure.
 
 Only what this mesh speaks: TCP on an IP address or a DNS name, ending in the peer id. An address
 from a stranger is an invitation to connect somewhere; so nobody is believed about networks nearer
@@ -14,12 +14,16 @@ from functools import lru_cache
 
 from msgspec import Struct
 
-from gossip.identity import parse_peer_id
+from gossip.identity import parse_peer_id, peer_id
 from skep.errors import ConfigError
 
-_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9-]{1,63}", re.I)
+LENGTH_MAX = 400
+"""Longest address in characters: a full DNS name, a port and a peer id fit."""
+
+_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
+_NAMED = ("dns", "dns4", "dns6")
+_PORT = re.compile(r"0|[1-9][0-9]{0,4}")
 _ADVICE = "One looks like /ip4/203.0.113.7/tcp/4001/p2p/12D3KooW…, or /dns4/… with a name"
-_PARTS = 7
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.ip_network("::/96")
 _IP = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -31,6 +35,13 @@ class Scope(IntEnum):
     machine = 0
     network = 1
     internet = 2
+
+
+class Place(Struct, frozen=True):
+    """A host (an IP address or a name) and a TCP port."""
+
+    host: str
+    port: int
 
 
 class Address(Struct, frozen=True):
@@ -54,13 +65,37 @@ def parse_address(text: str) -> Address:
     Raises:
         ConfigError: it is not such an address.
     """
-    parts = text.split("/")
-    if len(parts) != _PARTS or parts[0] or parts[3] != "tcp" or parts[5] != "p2p":
+    parts = text.split("/") if len(text) <= LENGTH_MAX else []
+    if len(parts) != 7 or parts[0] or parts[5] != "p2p":
         raise ConfigError(f"{text[:100]!r} is no address of a peer", _ADVICE)
-    kind, host, port = parts[1], parts[2], parts[4]
-    if not _is_host(kind, host) or not re.fullmatch(r"[1-9][0-9]{0,4}", port) or int(port) > 65535:
-        raise ConfigError(f"{text[:100]!r} has no host and port to connect to", _ADVICE)
-    return Address(kind, host, int(port), parse_peer_id(parts[6]))
+    try:
+        place = _place(parts[1:5], names=True)
+    except ConfigError as error:
+        raise ConfigError(f"{text[:100]!r} leads nowhere: {error.what}", _ADVICE) from None
+    return Address(parts[1], place.host, place.port, parse_peer_id(parts[6]))
+
+
+def listenable(text: str) -> Place:
+    """Read `/ip4|ip6/HOST/tcp/PORT`, where to listen; port 0 means any.
+
+    Raises:
+        ConfigError: it is not such an address.
+    """
+    parts = text.split("/") if len(text) <= LENGTH_MAX else []
+    try:
+        if len(parts) != 5 or parts[0]:
+            raise ConfigError("it has other parts than a host and a port")
+        return _place(parts[1:], names=False)
+    except ConfigError as error:
+        advice = "One looks like /ip4/0.0.0.0/tcp/4717"
+        raise ConfigError(f"cannot listen on {text[:80]!r}: {error.what}", advice) from None
+
+
+def multiaddr(place: Place, public: bytes | None = None) -> str:
+    """A place as text, with the peer that is there if its key is given."""
+    version = _version(place.host)
+    text = f"/{f'ip{version}' if version else 'dns'}/{place.host}/tcp/{place.port}"
+    return f"{text}/p2p/{peer_id(public)}" if public else text
 
 
 def believable(address: Address, teller: Scope) -> bool:
@@ -115,13 +150,27 @@ def scope_of_connection(address: str) -> Scope:
     return scope_of(parts[2]) if len(parts) > 2 else Scope.internet
 
 
-def _is_host(kind: str, host: str) -> bool:
-    if kind in ("dns", "dns4", "dns6"):
-        return _NAME.fullmatch(host) is not None
-    if kind not in ("ip4", "ip6"):
-        return False
+def _place(parts: list[str], *, names: bool) -> Place:
+    kind, host, protocol, port = parts
+    if kind in ("ip4", "ip6"):
+        if _version(host) != int(kind[-1]):
+            raise ConfigError(f"{host!r} is no {kind} address")
+    elif not (names and kind in _NAMED and _is_name(host)):
+        raise ConfigError(f"/{kind}/{host} names no host")
+    if protocol != "tcp" or not _PORT.fullmatch(port):
+        raise ConfigError(f"/{protocol}/{port} is no TCP port")
+    if int(port) > 65535 or (names and port == "0"):
+        raise ConfigError(f"{port} is no TCP port")
+    return Place(host, int(port))
+
+
+def _is_name(host: str) -> bool:
+    return len(host) <= 253 and _NAME.fullmatch(host) is not None and _version(host) == 0
+
+
+def _version(host: str) -> int:
+    """4 or 6 for an IP address; 0 for all else, an address with a zone included."""
     try:
-        found = ipaddress.ip_address(host)
+        return ipaddress.ip_address(host).version if "%" not in host else 0
     except ValueError:
-        return False
-    return found.version == int(kind[-1])
+        return 0

@@ -13,8 +13,8 @@ from typing import Any
 
 import trio
 
-from gossip.addresses import Scope, parse_address, scope_of, scope_of_connection
-from gossip.mesh.addresses import listenable, reachable
+from gossip.addresses import Scope, listenable, parse_address, scope_of, scope_of_connection
+from gossip.mesh.addresses import reachable
 from gossip.presence import SKEW_MS
 from gossip.remembered import remembered_peers
 from gossip.store import Reader

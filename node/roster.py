@@ -6,10 +6,10 @@ Nothing here changes anything. The same fold as in a running node finds the list
 import contextlib
 from pathlib import Path
 
-from gossip.addresses import parse_address
+from gossip.addresses import listenable, multiaddr, parse_address
 from gossip.identity import Identity, peer_id
 from gossip.invite import ADDRESSES_MAX, VERSION, Invite
-from gossip.mesh.addresses import Place, listenable, multiaddr, reachable
+from gossip.mesh.addresses import reachable
 from gossip.remembered import remembered_peers
 from gossip.store import Reader
 from gossip.view import LedgerView
@@ -91,5 +91,5 @@ def own_addresses(root: Path) -> list[str]:
         for address in named:
             parse_address(address)
         return named
-    bound: list[Place] = [listenable(address) for address in settings.listen]
+    bound = [listenable(address) for address in settings.listen]
     return [multiaddr(place, me) for place in reachable([one for one in bound if one.port])]

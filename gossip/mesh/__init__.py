@@ -9,7 +9,7 @@ thread. What the library does wrong, and what is done about it, is said where it
     muxer        one connection: whole frames, limits, a heartbeat
     frames       bytes on a stream
     containment  a failure stays where it happened
-    addresses    which addresses are taken, and which are announced
+    addresses    where to connect to, and what is announced
 
 No relays, no hole punching, no port mapping, no DHT: a node behind a router reaches out, and the
 messages come back the same way.

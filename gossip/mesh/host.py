@@ -40,8 +40,8 @@ from libp2p.tools.anyio_service import Service
 from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr
 
+from gossip.addresses import Place, multiaddr
 from gossip.mesh import Degrees, muxer, topic
-from gossip.mesh.addresses import Place, multiaddr
 from gossip.mesh.containment import ContainedTasks, Failures
 from gossip.mesh.frames import discard
 from gossip.mesh.muxer import STREAMS_MAX, Connection, Muxing

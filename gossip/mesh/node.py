@@ -14,11 +14,12 @@ from functools import partial
 import trio
 from libp2p.abc import INetStream
 
+from gossip.addresses import Place, listenable, multiaddr
 from gossip.identity import peer_id
 from gossip.inbox import Inbox
 from gossip.limits import REQUESTS_MAX, REQUESTS_PER_PEER, Slots
 from gossip.mesh import Degrees
-from gossip.mesh.addresses import Place, dialable, listenable, multiaddr, reachable
+from gossip.mesh.addresses import dialable, reachable
 from gossip.mesh.containment import Failures
 from gossip.mesh.frames import CutOff, Frames, Malformed, discard, end, finish, sized, write
 from gossip.mesh.host import Host, Unwanted, Watch, Wire

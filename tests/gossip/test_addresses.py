@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gossip.addresses import Place, Scope, listenable, may_be_told, multiaddr, parse_address
 from gossip.identity import peer_id
-from gossip.mesh.addresses import Place, dialable, listenable, multiaddr, reachable
+from gossip.mesh.addresses import dialable, reachable
 from skep.errors import ConfigError, TransportError
 from tests.gossip.swarms import public_of
 
@@ -55,6 +56,9 @@ def test_tcp_addresses_with_a_peer_can_be_dialled(address: str, place: Place) ->
 def test_nothing_else_can_be_dialled(address: str) -> None:
     with pytest.raises(TransportError):
         dialable(address)
+    with pytest.raises(ConfigError):
+        parse_address(address)
+    assert not may_be_told(address, Scope.machine), "nor is it remembered or handed on"
 
 
 @given(st.text())
