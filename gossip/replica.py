@@ -12,6 +12,7 @@ ledger.
 """
 
 import hashlib
+from bisect import bisect_right, insort
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Literal
@@ -165,6 +166,8 @@ class Replica:
 
     def __init__(self, positions: Iterable[tuple[bytes, bytes, int, bytes]] = ()) -> None:
         self._chains: dict[bytes, Chain] = {}
+        self._order: list[bytes] = []
+        self._packed: dict[bytes, bytes] = {}
         self._digest: bytes | None = None
         self._records = 0
         for author, session, seq, content_id in positions:
@@ -172,6 +175,7 @@ class Replica:
             chain = self._chains.setdefault(key, Chain(author, session))
             if chain.place(seq, content_id, chain.before(min(seq, chain.next))) in ("new", "fork"):
                 self._put(chain, seq, content_id)
+        self._order = sorted(self._chains)
 
     def __len__(self) -> int:
         """How many records there are that count."""
@@ -202,8 +206,12 @@ class Replica:
         """Take in a record whose place is `new` or `fork`."""
         record = signed.record
         key = chain_key(record.author, record.session)
-        chain = self._chains.setdefault(key, Chain(record.author, record.session))
+        chain = self._chains.get(key)
+        if chain is None:
+            chain = self._chains[key] = Chain(record.author, record.session)
+            insort(self._order, key)
         self._put(chain, record.seq, signed.id)
+        self._packed.pop(key, None)
         self._digest = None
 
     def _put(self, chain: Chain, seq: int, content_id: bytes) -> None:
@@ -220,12 +228,19 @@ class Replica:
 
     def rows(self, after: bytes = b"", limit: int | None = None) -> list[Row]:
         """How all chains stand, in order of their names; a page of them, if a limit is given."""
-        keys = sorted(key for key in self._chains if key > after)
-        found = (self.row(key) for key in keys[:limit])
-        return [row for row in found if row is not None]
+        start = bisect_right(self._order, after)
+        keys = self._order[start : None if limit is None else start + limit]
+        return [row for row in map(self.row, keys) if row is not None]
 
     def digest(self) -> bytes:
         """SHA-256 of all rows: equal where, and only where, the same records are."""
         if self._digest is None:
-            self._digest = hashlib.sha256(b"".join(row.packed() for row in self.rows())).digest()
+            packed = (self._packed.get(key) or self._pack(key) for key in self._order)
+            self._digest = hashlib.sha256(b"".join(packed)).digest()
         return self._digest
+
+    def _pack(self, key: bytes) -> bytes:
+        """A row as the digest takes it. It is kept, for most do not change from one to the next."""
+        row = self.row(key)
+        self._packed[key] = packed = row.packed() if row else b""
+        return packed

@@ -1,6 +1,7 @@
 """The index of feeds: order, forks, and that equal sets have equal digests whatever the order."""
 
 import random
+from hashlib import sha256
 
 import pytest
 from hypothesis import given
@@ -137,3 +138,13 @@ def test_rows_survive_the_wire_and_pages_cover_everything() -> None:
 def test_rows_that_are_none_are_refused(packed: bytes) -> None:
     with pytest.raises(ValueError, match=r"length|order"):
         unpack_rows(packed)
+
+
+def test_the_digest_and_the_pages_follow_every_record() -> None:
+    replica, fork = Replica(), branch(TRUNK, at=5, length=1, seed=900)[5]
+    for one in [*TRUNK[:8], *chain(BERT, 3), fork]:
+        replica.digest()
+        taken(replica, [one])
+        rows = replica.rows()
+        assert replica.digest() == sha256(b"".join(row.packed() for row in rows)).digest()
+        assert [replica.rows(row.key, 1) for row in rows] == [*([two] for two in rows[1:]), []]
