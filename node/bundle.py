@@ -2,7 +2,7 @@
 
 A zip of text files: the checks of `node.doctor`, every escape attempt, versions and settings. Keys,
 programs, logs, the ledger and the text of config.toml (which may say anything) stay out; paths
-below the user's home say `~`.
+below the user's home say `~`, and addresses of this machine and of peers do not say where.
 """
 
 import json
@@ -21,6 +21,11 @@ from node.check import Check
 from node.config import KEYS, load
 from skep.errors import ConfigError
 from trainer.sandbox.probing import Tried
+
+_ADDRESS = re.compile(
+    r"/(ip[46]|dns[46]?)/(?!(?:0\.0\.0\.0|127\.0\.0\.1|::1?)/)[^/\s\"]+(/tcp/\d+)"
+)
+_PEER = re.compile(r"12D3KooW\w+")
 
 PACKAGES = ("skep", "torch", "libp2p", "trio", "msgpack", "msgspec", "numpy", "sqlite-utils")
 
@@ -69,7 +74,8 @@ def _json(value: object) -> str:
 
 
 def _anonymous(text: str) -> str:
-    """Without the user's name, as far as paths and the machine's name tell it."""
+    """Without peers, and the user's name as far as paths and the machine's name tell it."""
+    text = _PEER.sub("PEER", _ADDRESS.sub(r"/\1/ADDRESS\2", text))
     home = Path.home()
     names = {home.name, *(os.environ.get(name, "") for name in ("USER", "LOGNAME", "SUDO_USER"))}
     for secret, instead in ((str(home), "~"), (platform.node(), "HOST")):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from gossip.identity import Identity
 from node.cli import main
 from node.doctor import Check, examine
 from node.home import Home
@@ -117,7 +118,12 @@ def test_a_bundle_tells_everything_but_secrets(
     monkeypatch.setenv("SKEP_HOME", str(home.root))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USER", "alice")
-    elsewhere = "jobs = 1  # token: sk-1234\ntask = '/mnt/alice/a'"
+    peer = f"/dns4/lab.example.org/tcp/4001/p2p/{Identity(bytes(32)).peer_id}"
+    elsewhere = f"""jobs = 1  # token: sk-1234
+task = '/mnt/alice/a'
+bootstrap = ["{peer}"]
+announce = ["/ip4/203.0.113.7/tcp/4601"]
+"""
     (home.root / "config.toml").write_text(elsewhere)
     path = tmp_path / "bundle.zip"
     assert main(["doctor", "--bundle", str(path)]) == 0
@@ -128,6 +134,9 @@ def test_a_bundle_tells_everything_but_secrets(
     assert "torch" in json.loads(texts["versions.json"])
     assert json.loads(texts["settings.json"])["jobs"] == 1
     assert json.loads(texts["settings.json"])["task"] == "/mnt/USER/a"
+    assert json.loads(texts["settings.json"])["bootstrap"] == ["/dns4/ADDRESS/tcp/4001/p2p/PEER"]
+    assert json.loads(texts["settings.json"])["announce"] == ["/ip4/ADDRESS/tcp/4601"]
+    assert json.loads(texts["settings.json"])["listen"] == ["/ip4/0.0.0.0/tcp/0"]
     whole = "".join(texts.values())
     assert str(tmp_path) not in whole
     assert "sk-1234" not in whole
