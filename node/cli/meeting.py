@@ -1,5 +1,6 @@
 """Options about other nodes and what they say, which `skep join` and `skep bootstrap` share."""
 
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +18,8 @@ class Meeting:
     Attributes:
         bootstrap: address of a peer to begin with, or a file of them; may be given several times.
         listen: where to listen for peers, as /ip4/0.0.0.0/tcp/4601.
-        lab: a private lab: its name, or, for the first time, an invite.
+        lab: a private lab: its name, or, for the first time, an invite; - reads that from the
+            standard input, where no list of processes shows it.
         announce: address to tell others, where it is not one of this machine's own.
         mdns: look for others on the local network, and be found there.
         archive_gb: gigabytes of records of others to keep.
@@ -43,9 +45,11 @@ class Meeting:
         """
         if self.lab is None:
             return home_folder()
+        from gossip.invite import INVITE_MAX
         from node.labs import enter_lab
 
-        return enter_lab(home_folder(), self.lab)
+        named = sys.stdin.readline(INVITE_MAX).strip() if self.lab == "-" else self.lab
+        return enter_lab(home_folder(), named)
 
 
 @Parameter(name="*")

@@ -1,5 +1,6 @@
 """Labs on this machine: founding, inviting, entering, leaving; and what users get wrong."""
 
+import io
 import json
 import stat
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from gossip.invite import decode_invite, encode_invite
 from gossip.ledger import Ledger
 from gossip.swarms import PUBLIC_SWARM
 from node.cli import main
+from node.cli.meeting import Meeting
 from node.config import Settings, home_folder
 from node.home import hold
 from node.labs import LAB_FILE, create_lab, enter_lab, read_lab
@@ -223,6 +225,15 @@ def test_a_broken_invite_leaves_no_trace(skep: Skep, tmp_path: Path, command: li
         assert "invite" in skep(*command, "--lab", broken, expect=1)
     assert "there is no lab 'chemistry'" in skep(*command, "--lab", "chemistry", expect=1)
     assert not (tmp_path / "home" / "labs").exists()
+
+
+def test_an_invite_can_come_by_the_standard_input(
+    skep: Skep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = encode_invite(invite_of(create_lab(tmp_path / "there", "physics")))
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{line[:-1]}\n{line}\n"))
+    assert "invite" in skep("bootstrap", "--lab=-", expect=1)
+    assert Meeting(lab="-").home() == tmp_path / "home" / "labs" / "physics"
 
 
 def test_another_lab_of_the_same_name_is_not_mixed_up(
