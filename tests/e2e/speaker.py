@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -30,10 +31,11 @@ from tests.factories import content_id, make_run
 TASK = content_id("task")
 
 
-class Noted(NoResearch):
+class Noting(Membership):
     """Writes down what was heard, and when."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, *, home: Path, **fields: Any) -> None:
+        super().__init__(home=home, **fields)
         self._file = (home / "heard.log").open("a")
 
     def heard(self, records: Iterable[SignedRecord]) -> None:
@@ -41,6 +43,7 @@ class Noted(NoResearch):
         now = time.time_ns()
         self._file.writelines(f"{one.id.hex()} {now}\n" for one in records)
         self._file.flush()
+        super().heard(records)
 
 
 class Speaker:
@@ -51,12 +54,12 @@ class Speaker:
         self._ledger = ledger
         self._notices = (home / "notices.log").open("a")
         self._said = (home / "said.log").open("a")
-        self.membership = Membership(
+        self.membership = Noting(
             home=home,
             place=place,
             identity=identity,
             ledger=ledger,
-            research=Noted(home),
+            research=NoResearch(),
             doing=lambda: Doing("relay", "", b"", SOFTWARE),
             emit=self._note,
         )
