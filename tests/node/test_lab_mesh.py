@@ -86,6 +86,7 @@ async def test_a_revoked_member_is_cut_off_everywhere_and_gets_nothing_more(
         ann, eve = (invited(founder, tmp_path / name) for name in "ae")
         let_in(founder, ann)
         let_in(founder, eve)
+        await until(lambda: founder.told("list of 3 members said"))
         async with (
             running(ann) as member,
             running(eve, bootstrap=(member.address,)) as revoked,
