@@ -9,7 +9,7 @@ in the library fails; `gossip.mesh.node` then makes another.
 import logging
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 from libp2p.abc import IMuxedConn, INetConn, INetStream
@@ -63,32 +63,32 @@ NEGOTIATION_TIMEOUT_S = 5.0
 StreamHandler = Callable[[bytes, INetStream], Any]
 
 
-class Watch:
+class Watch(Protocol):
     """What the owner of a host wants to know, and decides. Peers are public keys (32 bytes)."""
 
     def admits(self, peer: bytes) -> bool:
         """Whether this peer may be connected at all."""
-        raise NotImplementedError
+        ...
 
     def turned_away(self, peer: bytes) -> None:
         """A peer came, proved its key, and was not admitted."""
-        raise NotImplementedError
+        ...
 
     def connected(self, peer: bytes, address: str, *, inbound: bool) -> None:
         """There is a connection; may be called again for the same peer."""
-        raise NotImplementedError
+        ...
 
     def disconnected(self, peer: bytes) -> None:
         """The last connection has gone."""
-        raise NotImplementedError
+        ...
 
     def heard(self, peer: bytes, data: bytes) -> bool:
         """A new message of the topic; whether to pass it on."""
-        raise NotImplementedError
+        ...
 
     def misbehaved(self, peer: bytes, what: str) -> None:
         """A peer broke a rule of these layers."""
-        raise NotImplementedError
+        ...
 
 
 class Unwanted(SwarmException):

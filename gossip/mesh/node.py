@@ -22,7 +22,7 @@ from gossip.mesh import Degrees
 from gossip.mesh.addresses import dialable, reachable
 from gossip.mesh.containment import Failures
 from gossip.mesh.frames import CutOff, Frames, Malformed, discard, end, finish, sized, write
-from gossip.mesh.host import Host, Unwanted, Watch, Wire
+from gossip.mesh.host import Host, Unwanted, Wire
 from gossip.transport import (
     ANSWER_MAX_BYTES,
     DIAL_TIMEOUT_S,
@@ -67,7 +67,7 @@ STEADY_S = 60.0
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
-class Mesh(Watch):
+class Mesh:
     """A `Transport` over TCP. Made and closed by `gossip.mesh.open_mesh`."""
 
     def __init__(

@@ -26,7 +26,7 @@ from gossip.messages import (
 from gossip.params import NODE, Params
 from gossip.replica import Replica, Row, chain_key
 from gossip.simulate import MemoryArchive
-from gossip.sync import FETCH_MAX, PAGES_MAX, Sync
+from gossip.sync import BUSY_S, FETCH_MAX, PAGES_MAX, Sync
 from gossip.validate import Validator
 from gossip.wire import decode, encode
 from skep.records import SignedRecord
@@ -213,3 +213,15 @@ def test_a_chain_that_a_quota_holds_back_for_a_day_makes_nobody_hurry() -> None:
     one.compare(Side(chain(ANNA, 1)), now=5.0)
     assert not one.sync.behind
     assert one.sync.deferred_until() == 5.0 + NODE.newcomer_s
+
+
+def test_a_peer_that_does_not_answer_keeps_others_from_being_asked_for_a_moment_only() -> None:
+    one = Side([])
+    (row,) = Side(chain(ANNA, 3)).replica.rows()
+    assert one.sync.fetch(0.0, PEER, [row]) is not None
+    other = author(3).public
+    assert one.sync.fetch(BUSY_S / 2, other, [row]) is None
+    assert one.sync.resume(BUSY_S / 2) == []
+    ((asked, request),) = one.sync.resume(BUSY_S * 1.1)
+    assert asked == other
+    assert isinstance(request, Want)
