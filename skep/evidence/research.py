@@ -29,6 +29,9 @@ BASELINES_MIN = 3
 E_KEEP = 20.0
 """Keep at e >= 20 K/k (K edits re-run so far, k kept with this one): P(any of 100 nulls) 2.7 %."""
 E_DROP = 0.1
+HOPE = 0.75
+"""A candidate that could not be kept if it were so many standard deviations better is dropped."""
+
 LOG_E_MAX = 700.0
 """Where exp still fits a float; far beyond any verdict."""
 VOIDS_MAX = 2
@@ -322,9 +325,12 @@ class Fold:
         if e >= threshold:
             spread = sigma * math.sqrt(1 / len(children) + 1 / len(parents))
             self._keep(candidate, spread, len(parents), run_id, f"{numbers} ≥ {threshold:.3g}")
-        elif e < E_DROP or len(children) >= RERUNS_MAX:
-            limit = f"< {E_DROP}" if e < E_DROP else f"< {threshold:.3g} after {RERUNS_MAX} re-runs"
+        elif len(children) >= RERUNS_MAX:
+            limit = f"< {threshold:.3g} after {RERUNS_MAX} re-runs"
             self._set(candidate, "discarded", f"{numbers} {limit}")
+        elif e < E_DROP or best_e(effect, sigma, len(children), len(parents)) < threshold:
+            limit = f"< {E_DROP}" if e < E_DROP else f"will hardly reach {threshold:.3g}"
+            self._set(candidate, "discarded", f"{numbers}, {limit}")
         else:
             self._set(candidate, "open", f"{numbers}, {threshold:.3g} needed")
 
@@ -381,6 +387,19 @@ class Fold:
         if parent not in chain:
             return 0.0
         return sum(kept.effect for kept in self.kept[chain.index(parent) :])
+
+
+def best_e(effect: float, sigma: float, children: int, parents: int) -> float:
+    """The e-value after all re-runs of a candidate that is better than it looks so far.
+
+    Args:
+        effect: as measured so far; it may be `HOPE` standard deviations better.
+        sigma: noise floor, > 0.
+        children, parents: runs behind it.
+    """
+    hoped = effect - HOPE * sigma * math.sqrt(1 / children + 1 / parents)
+    log_e = log_e_value(hoped, sigma, children=RERUNS_MAX, parents=max(RERUNS_MAX, parents))
+    return math.exp(min(log_e, LOG_E_MAX))
 
 
 def _fresh(run: Run) -> Candidate:

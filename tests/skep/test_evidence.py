@@ -98,6 +98,18 @@ def test_a_lucky_screen_alone_keeps_nothing() -> None:
     assert result.candidates[content_id("lucky")].stage == "discarded"
 
 
+def test_a_candidate_that_can_hardly_be_kept_any_more_gets_no_more_reruns() -> None:
+    history = baselines(2.0, 2.0, 2.0)
+    history.append(("screen", child("meek", 0, 1.90)))
+    history.append(("rerun1", child("meek", 1, 1.98)))
+    open_still = fold(history).candidates[content_id("meek")]
+    assert (open_still.stage, open_still.reruns) == ("open", 1)
+    history.append(("rerun2", child("meek", 2, 1.99)))
+    dropped = fold(history).candidates[content_id("meek")]
+    assert (dropped.stage, dropped.reruns) == ("discarded", 2)
+    assert dropped.reason.endswith("e = 0.763, will hardly reach 20")
+
+
 def test_a_screen_within_one_sigma_is_discarded_at_once() -> None:
     result = fold([*baselines(2.0, 2.01, 1.99), ("screen", child("same", 0, 1.99))])
     assert result.candidates[content_id("same")].stage == "discarded"
