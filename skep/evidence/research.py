@@ -70,7 +70,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
         delta: screen minus parent, metric units, negative = better; None without a screen.
         effect, e: from re-runs alone; None before the first comparison.
         reruns: finished re-runs.
-        draw: validation draw of the re-runs, fixed by the first of them.
+        draw, split: validation draw of the re-runs, fixed by the first of them.
         missing: champion runs that still have to be made or re-scored before the next verdict.
         reason: the verdict's numbers in one clause.
     """
@@ -84,6 +84,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
     e: float | None = None
     reruns: int = 0
     draw: int | None = None
+    split: Split = "dev"
     missing: int = 0
     reason: str = ""
 
@@ -298,16 +299,19 @@ class Fold:
         self._learn_noise(run_id, run)
         if candidate.stage != "open":
             return
-        draw = candidate.draw if candidate.draw is not None else comparison_draw(run)[0]
-        self._put(replace(candidate, draw=draw, parent=run.parent or candidate.parent))
+        draw, split = candidate.draw, candidate.split
+        if draw is None:
+            draw, split = comparison_draw(run)
+        parent = run.parent or candidate.parent
+        self._put(replace(candidate, draw=draw, split=split, parent=parent))
         self._judge(run.program, run_id)
 
     def _judge(self, program: bytes, run_id: bytes) -> None:
         candidate = self.candidates[program]
         if candidate.stage != "open" or candidate.draw is None:
             return
-        children = self._values_of(program, candidate.draw, "dev")
-        parents = self._values_of(self.champion, candidate.draw, "dev")
+        children = self._values_of(program, candidate.draw, candidate.split)
+        parents = self._values_of(self.champion, candidate.draw, candidate.split)
         needed = max(BASELINES_MIN, len(children))
         candidate = replace(candidate, reruns=len(children), missing=max(needed - len(parents), 0))
         self._put(candidate)
