@@ -26,6 +26,7 @@ from skep.records import (
     Rescore,
     Run,
     Score,
+    Split,
     Status,
 )
 
@@ -76,9 +77,9 @@ def checkpoint_path(bench: Bench, run: Run) -> Path:
     return bench.folder / job_of(bench.task.id, run) / CHECKPOINT_NAME
 
 
-def fresh_draw() -> Draw:
+def fresh_draw(split: Split = "dev") -> Draw:
     """A draw nobody could have known before."""
-    return Draw(secrets.randbits(63) + 1)
+    return Draw(secrets.randbits(63) + 1, split)
 
 
 async def train(

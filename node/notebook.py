@@ -31,10 +31,11 @@ from node.paces import Paces
 from node.plan import Repeat
 from node.provenance import Provenance
 from skep.errors import PatchError
-from skep.evidence import Fold, Research
+from skep.evidence import Fold, Research, replication_seed
+from skep.evidence.claims import REPLICATIONS_MAX
 from skep.patch import apply, make
 from skep.ports import ADOPT, Code, Draw, Offer, Pace, Proposal, Trial, View
-from skep.records import MICRO, Claim, Edit, Run, program_id
+from skep.records import MICRO, Claim, Edit, Run, Split, program_id
 from skep.tier import tier
 
 SCREEN_PARENTS = 3
@@ -59,7 +60,7 @@ class Notebook:
         self._runs: list[tuple[bytes, Run]] = []
         self._seeds: defaultdict[bytes, set[int]] = defaultdict(set)
         self._scored: set[tuple[bytes, int]] = set()
-        self._draws: dict[bytes, int] = {}
+        self._draws: dict[bytes, Draw] = {}
         self._screens: dict[bytes, bytes] = {}
         self._claimed = _claimed(ledger, bench, author)
         self._paces = Paces()
@@ -127,8 +128,8 @@ class Notebook:
         )
         if first is None or action.purpose == "baseline":
             return job
-        note = self.note_of(action.program)
-        job = replace(job, strategy=first.strategy, note=note, claim=first.claim)
+        note, seed = self.note_of(action.program), self._seed(action.program, first.claim, others)
+        job = replace(job, strategy=first.strategy, seed=seed, note=note, claim=first.claim)
         champion = self.research.champion
         if champion == job.parent:
             return job
@@ -145,7 +146,7 @@ class Notebook:
             parent=proposal.parent,
             edits=_portable(proposal.edits),
             strategy=proposal.strategy,
-            seed=self.fresh_seed(program, others),
+            seed=self._seed(program, proposal.claim, others),
             purpose="screen",
             note=printable(proposal.note),
             claim=proposal.claim,
@@ -175,7 +176,17 @@ class Notebook:
 
     def reseeded(self, job: Job, others: Collection[Job]) -> Job:
         """The same job with a seed that neither ran nor is about to."""
-        return replace(job, seed=self.fresh_seed(job.program, [job, *others]))
+        return replace(job, seed=self._seed(job.program, job.claim, [job, *others]))
+
+    def _seed(self, program: bytes, claim: bytes | None, others: Collection[Job]) -> int:
+        """The next seed of a program, or of a claim: those are given, so that nobody can choose."""
+        if claim is not None:
+            used = self._seeds[program] | {job.seed for job in others if job.program == program}
+            for number in range(REPLICATIONS_MAX):
+                seed = replication_seed(claim, self._author, number)
+                if seed not in used:
+                    return seed
+        return self.fresh_seed(program, others)
 
     def fresh_seed(self, program: bytes, others: Collection[Job]) -> int:
         """The next of this node's seeds for a program; no (program, seed) ever runs twice here,
@@ -271,19 +282,29 @@ class Notebook:
             return Scoring((), ())
         if job.purpose == "baseline":
             waiting = [c for c in self.research.candidates.values() if c.stage == "open"]
-            draws = [c.draw or self._draws.get(c.program) for c in waiting]
-            return Scoring(tuple(Draw(draw) for draw in draws if draw is not None), ())
+            draws = [
+                self._draws.get(c.program) if c.draw is None else Draw(c.draw, c.split)
+                for c in waiting
+            ]
+            return Scoring(tuple(draw for draw in draws if draw is not None), ())
+        # What is replicated is scored on texts that no author's search has reported.
+        split: Split = "dev" if job.claim is None else "heldout"
         if job.purpose == "screen":
-            draw = fresh_draw()
+            draw = fresh_draw(split)
             parents = self._parents(job.parent or self.research.start)[-SCREEN_PARENTS:]
         else:
             known = self.research.candidates.get(job.program)
             # Re-runs that end at the same time share the draw that the first of them takes.
-            reserved = self._draws.setdefault(job.program, fresh_draw().seed)
-            draw = Draw(known.draw if known and known.draw is not None else reserved)
+            draw = self._draws.setdefault(job.program, fresh_draw(split))
+            if known and known.draw is not None:
+                draw = Draw(known.draw, known.split)
             parents = self._parents(self.research.champion)[-RERUN_PARENTS:]
         if not parents:
             return None
+        claimed_on = self.peers.parent_of(job.claim)
+        if claimed_on not in (None, job.parent, self.research.champion):
+            # For the swarm a claim stands against the parent that its author had.
+            parents += self._parents(claimed_on)[-SCREEN_PARENTS:]
         new = [parent for parent in parents if (parent.run, draw.seed) not in self._scored]
         return Scoring((draw,), tuple(new))
 
@@ -324,6 +345,7 @@ class Notebook:
         needed = {research.champion, *(job.program for job in flying)}
         needed |= {job.parent for job in flying if job.parent is not None}
         needed |= {c.program for c in research.candidates.values() if c.stage == "open"}
+        needed |= {kept.parent for kept in research.kept[-1:]}  # Peers may be there still.
         kept = {job_of(self._bench.task.id, run) for _, run in self._runs if run.program in needed}
         kept |= {job.name for job in flying}
         for path in self._bench.folder.glob(f"*/{CHECKPOINT_NAME}"):

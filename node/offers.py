@@ -114,6 +114,12 @@ class Peers:
             return self._claims[claim][0]
         return next(iter(self._first.get(program, ())), None)
 
+    def parent_of(self, claim: bytes | None) -> bytes | None:
+        """The program that a claim's program is said to be better than; None if not known."""
+        author, program = self._claims.get(claim, (b"", b"")) if claim else (b"", b"")
+        _, known = self._authors[author].claims.get(program, (b"", None)) if author else (b"", None)
+        return known.parent if known else None
+
     def leads(self, author: bytes, own: Research, known: Callable[[bytes], bool]) -> list[Lead]:
         """What an author has to offer, best first by its own numbers, at most `OFFERS_MAX`.
 
