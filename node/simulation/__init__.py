@@ -1,0 +1,1 @@
+"""Simulated research with a known truth, judged by the shipped code. Nothing here trains."""
