@@ -70,6 +70,7 @@ PURE = [
     "gossip/sync.py",
     "gossip/wire.py",
     "node/plan.py",
+    "node/explain.py",
     "node/history.py",
     "node/offers.py",
     "node/adoption.py",
