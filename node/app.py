@@ -298,14 +298,14 @@ class _Session:
 
     def _banner(self) -> list[str]:
         node, facts = self._node, self._node.task.facts
-        machine = node.environment
+        machine, slots = node.environment, node.executor.slots
         unit = "reference-seconds" if machine.backend == "cpu" else "seconds"
         budget = f"{facts.budget_ms / 1000:g} {unit}" if facts.budget_ms else "set by the program"
         return [
             f"node     {node.identity.name}  ({node.identity.peer_id})",
             f"task     {facts.name}: {facts.metric}, {BETTER[facts.direction]};"
             f" budget {budget}; scored by the {facts.scored_by}",
-            f"machine  {machine.device}, {node.executor.slots} experiments at once,"
+            f"machine  {machine.device}, {slots} experiment{'' if slots == 1 else 's'} at once,"
             f" tier {tier(machine)}",
             f"sandbox  {_sandbox(node)}",
             f"home     {node.home.root}",

@@ -15,7 +15,7 @@ from gossip.swarms import PUBLIC_SWARM, SOLO_SWARM
 from gossip.view import LedgerView
 from node.history import history
 from skep.ports import TaskFacts
-from skep.records import Claim, Retract
+from skep.records import NO_TASK, Claim, Retract
 from skep.tier import tier
 
 
@@ -77,7 +77,7 @@ class Census(Struct, frozen=True, kw_only=True):
         forked: authors who said two things at once.
         others_bytes: size of the records of others.
         tiers: the largest first.
-        tasks: the largest first.
+        tasks: the largest first; what is said of the swarm as a whole is none.
     """
 
     swarm: bytes
@@ -143,6 +143,7 @@ def _tasks(ledger: LedgerView, known: dict[bytes, TaskFacts], swarm: bytes) -> t
             standing=_standing(ledger, known[task], swarm) if task in known else None,
         )
         for task, _ in total.most_common()
+        if task != NO_TASK
     )
 
 

@@ -17,7 +17,7 @@ from gossip.view import LedgerView
 from node.census import Claims, OfTask, OfTier, census, swarm_of
 from node.cli import main
 from node.home import Home
-from skep.records import NO_PREVIOUS, Claim, Retract, SignedRecord
+from skep.records import NO_PREVIOUS, NO_TASK, Claim, Members, Retract, SignedRecord
 from skep.tier import tier
 from tests.factories import CPU, content_id, make_run
 from tests.gossip.scenes import chain_by
@@ -71,6 +71,19 @@ async def test_authors_tiers_and_tasks_are_those_of_one_swarm(tmp_path: Path) ->
         sizes = [one.size for one in ledger.stock(PUBLIC_SWARM)]
         assert found.others_bytes == sum(sizes) > 7 * 64
         assert swarm_of(ledger) == content_id("a lab"), "records came from there last"
+
+
+async def test_what_is_said_of_the_swarm_as_a_whole_is_a_record_but_no_task(tmp_path: Path) -> None:
+    fields = {
+        "payload": Members((EVE.public,)),
+        "kind": "members",
+        "task": NO_TASK,
+        "swarm": PUBLIC_SWARM,
+    }
+    await take(tmp_path, *chain_by(BOB, 1, Link(b"listing.", 0, NO_PREVIOUS), **fields))
+    with Ledger.read(tmp_path) as ledger:
+        found = census(ledger, [], PUBLIC_SWARM)
+        assert (found.records, found.tasks) == (1, ())
 
 
 async def test_pruned_records_are_counted_apart(tmp_path: Path) -> None:
