@@ -11,14 +11,13 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from gossip.asking import asked, not_connected
 from gossip.identity import peer_id
 from gossip.inbox import Inbox
 from gossip.limits import REQUESTS_MAX, REQUESTS_PER_PEER, Slots
 from gossip.transport import (
     ANSWER_MAX_BYTES,
     PUBLISHED_MAX_BYTES,
-    REQUEST_MAX_BYTES,
-    REQUEST_TIMEOUT_S,
     Connected,
     Disconnected,
     Handler,
@@ -26,7 +25,7 @@ from gossip.transport import (
     Service,
     Transport,
 )
-from skep.errors import Refused, TransportError
+from skep.errors import TransportError, lone_error
 
 SEEN_MAX = 10_000
 """Messages of the topic that a node recognises when they come back."""
@@ -66,7 +65,7 @@ class Hub:
             gate: whether a peer may be connected.
         """
         place = ""
-        try:
+        with lone_error():
             async with trio.open_nursery() as nursery:
                 node = MemoryNode(self, nursery, public, handlers, gate)
                 if listens:
@@ -79,10 +78,6 @@ class Hub:
                     self._nodes.pop(place, None)
                     node.leave()
                     nursery.cancel_scope.cancel()
-        except BaseExceptionGroup as group:
-            if len(group.exceptions) > 1:
-                raise
-            raise group.exceptions[0] from None
 
     def listening(self, place: str) -> "MemoryNode | None":
         """The node that listens at an address, which is given without its peer id."""
@@ -149,27 +144,17 @@ class MemoryNode:
             Refused: it does not want to answer.
             TransportError: not connected, too long, or no answer in time.
         """
-        if len(data) > REQUEST_MAX_BYTES:
-            raise TransportError(f"a request of {len(data)} bytes is too long")
-        name = peer_id(peer)
-        other = self._links.get(peer)
-        if other is None:
-            raise TransportError(f"{name} is not connected")
-        answer = b""
-        scope = trio.CancelScope(deadline=trio.current_time() + REQUEST_TIMEOUT_S)
-        self._cut.setdefault(peer, set()).add(scope)
-        try:
-            with scope:
-                await trio.sleep(self._hub.latency_s)
-                answer = await other.answer(self.me, service, data)
-                await trio.sleep(self._hub.latency_s)
-        finally:
-            self._cut.get(peer, set()).discard(scope)
-        if scope.cancelled_caught:
-            raise TransportError(f"{name} did not answer in time")
-        if not answer:
-            raise Refused(f"{name} refused to answer")
-        return answer
+
+        async def ask() -> bytes:
+            other = self._links.get(peer)
+            if other is None:
+                raise not_connected(peer)
+            await trio.sleep(self._hub.latency_s)
+            answer = await other.answer(self.me, service, data)
+            await trio.sleep(self._hub.latency_s)
+            return answer
+
+        return await asked(peer, data, self._cut.setdefault(peer, set()), ask)
 
     async def answer(self, peer: bytes, service: Service, data: bytes) -> bytes:
         """What a peer's request comes to; empty for a refusal. Never raises."""

@@ -20,6 +20,9 @@
 What a *candidate* does wrong is never an exception: it is an `Outcome` with a status.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class SkepError(Exception):
     """Anything Skep can explain. The command line prints it as one line and exits with 1.
@@ -96,3 +99,17 @@ class SandboxError(SkepError):
 
 class TrainerFault(SkepError):
     """One of our own helper processes failed; the job is repeated, the candidate not blamed."""
+
+
+@contextmanager
+def lone_error() -> Iterator[None]:
+    """Raise an error that comes out of this block as a group of one as itself.
+
+    For nurseries in code that documents which exceptions it raises.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) > 1:
+            raise
+        raise group.exceptions[0] from None

@@ -5,14 +5,12 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from skep.errors import lone_error
+
 
 @asynccontextmanager
 async def open_nursery() -> AsyncIterator[trio.Nursery]:
     """Like `trio.open_nursery`, for code that documents which exceptions it raises."""
-    try:
+    with lone_error():
         async with trio.open_nursery() as nursery:
             yield nursery
-    except BaseExceptionGroup as group:
-        if len(group.exceptions) > 1:
-            raise
-        raise group.exceptions[0] from None

@@ -28,7 +28,7 @@ from msgspec import Struct
 from nacl.signing import SigningKey
 
 from gossip.transport import Handler, Service, Transport
-from skep.errors import SkepError
+from skep.errors import SkepError, lone_error
 
 if TYPE_CHECKING:
     from gossip.mesh.node import Mesh
@@ -138,20 +138,17 @@ async def open_mesh(
 async def _running(mesh: "Mesh") -> AsyncIterator[None]:
     """Let it live beside the block, and raise nothing but what the block raises."""
     try:
-        async with trio.open_nursery() as nursery:
-            started = trio.Event()
-            nursery.start_soon(mesh.run, started.set)
-            try:
-                with trio.move_on_after(START_S):
-                    await started.wait()
-                yield
-            finally:
-                mesh.close()
-                nursery.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        if len(group.exceptions) > 1:
-            raise
-        raise group.exceptions[0] from None
+        with lone_error():
+            async with trio.open_nursery() as nursery:
+                started = trio.Event()
+                nursery.start_soon(mesh.run, started.set)
+                try:
+                    with trio.move_on_after(START_S):
+                        await started.wait()
+                    yield
+                finally:
+                    mesh.close()
+                    nursery.cancel_scope.cancel()
     finally:
         mesh.close()
         mesh.end()

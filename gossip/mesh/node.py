@@ -15,6 +15,7 @@ import trio
 from libp2p.abc import INetStream
 
 from gossip.addresses import Place, listenable, multiaddr
+from gossip.asking import asked, not_connected
 from gossip.identity import peer_id
 from gossip.inbox import Inbox
 from gossip.limits import REQUESTS_MAX, REQUESTS_PER_PEER, Slots
@@ -36,7 +37,7 @@ from gossip.transport import (
     Misbehaved,
     Service,
 )
-from skep.errors import ConfigError, NoHandshake, Refused, TransportError
+from skep.errors import ConfigError, NoHandshake, TransportError
 
 log = logging.getLogger("skep.mesh")
 
@@ -321,40 +322,26 @@ class Mesh:
             Refused: it does not want to answer.
             TransportError: not connected, too long, or no answer in time.
         """
-        if len(data) > REQUEST_MAX_BYTES:
-            raise TransportError(f"a request of {len(data)} bytes is too long")
-        name = peer_id(peer)
+        return await asked(peer, data, self._requests, lambda: self._ask(peer, service, data))
+
+    async def _ask(self, peer: bytes, service: Service, data: bytes) -> bytes:
         host = self._host
         conn = host.connection(peer) if host else None
         if host is None or conn is None:
-            raise TransportError(f"{name} is not connected")
-        answer = b""
-        scope = trio.CancelScope(deadline=trio.current_time() + REQUEST_TIMEOUT_S)
-        self._requests.add(scope)
+            raise not_connected(peer)
         try:
-            with scope:
-                stream = await host.open_stream(conn, service)
-                answer = await self._ask(stream, data)
+            stream = await host.open_stream(conn, service)
+            try:
+                await write(stream, sized(data))
+                await end(stream)
+                return await Frames(stream).sized(ANSWER_MAX_BYTES)
+            finally:
+                await discard(stream)
         except Malformed as fault:
-            raise TransportError(f"{name} sent {fault}") from None
+            raise TransportError(f"{peer_id(peer)} sent {fault}") from None
         except Exception as error:  # whatever a stream raises when it breaks
             why = str(error) or type(error).__name__
-            raise TransportError(f"{name} did not answer: {why}") from error
-        finally:
-            self._requests.discard(scope)
-        if scope.cancelled_caught:
-            raise TransportError(f"{name} did not answer in time")
-        if not answer:
-            raise Refused(f"{name} refused to answer")
-        return answer
-
-    async def _ask(self, stream: INetStream, data: bytes) -> bytes:
-        try:
-            await write(stream, sized(data))
-            await end(stream)
-            return await Frames(stream).sized(ANSWER_MAX_BYTES)
-        finally:
-            await discard(stream)
+            raise TransportError(f"{peer_id(peer)} did not answer: {why}") from error
 
     async def dial(self, address: str) -> bytes:
         """Connect to a peer; its public key.

@@ -7,10 +7,9 @@ from functools import partial
 import pytest
 import trio
 
-from gossip import memory
+from gossip import asking
 from gossip.identity import peer_id
 from gossip.limits import REQUESTS_PER_PEER
-from gossip.mesh import node
 from gossip.transport import (
     ANSWER_MAX_BYTES,
     PUBLISHED_MAX_BYTES,
@@ -183,8 +182,7 @@ async def test_requests_that_cannot_be_made_say_why(opens: Opens) -> None:
 async def test_who_does_not_answer_in_time_is_not_waited_for(
     opens: Opens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (memory, node):
-        monkeypatch.setattr(module, "REQUEST_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(asking, "REQUEST_TIMEOUT_S", 0.3)
 
     async def slow(peer: bytes, request: bytes) -> bytes:
         await trio.sleep_forever()
