@@ -15,7 +15,6 @@ from typing import Any
 
 import msgpack
 import msgspec
-from msgspec import Struct
 
 from skep.errors import NewerRecord, RecordError
 from skep.records import (
@@ -29,6 +28,7 @@ from skep.records import (
     Claim,
     Edit,
     Environment,
+    Header,
     Members,
     Note,
     Payload,
@@ -75,18 +75,9 @@ _HEADER = struct.Struct(">II")
 FRAME_MAX_BYTES = _HEADER.size + SIGNATURE_BYTES + RECORD_MAX_BYTES
 
 
-class _Envelope(Struct, frozen=True, kw_only=True):
+class _Envelope(Header, frozen=True, kw_only=True):
     """A record whose payload is not looked at yet."""
 
-    v: int
-    swarm: bytes
-    task: bytes
-    author: bytes
-    session: bytes
-    seq: int
-    prev: bytes
-    time: int
-    kind: str
     payload: dict[str, Any]
 
 

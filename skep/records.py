@@ -271,8 +271,8 @@ KINDS: Mapping[str, type[Payload]] = {
 }
 
 
-class Record(Struct, frozen=True, kw_only=True):
-    """The envelope: who says what, and where in that author's feed it stands.
+class Header(Struct, frozen=True, kw_only=True):
+    """Who says something, and where in that author's feed it stands.
 
     Attributes:
         v: format version.
@@ -283,8 +283,7 @@ class Record(Struct, frozen=True, kw_only=True):
         seq: position in that chain, from 0.
         prev: id of the chain's previous record, `NO_PREVIOUS` for the first.
         time: milliseconds since the epoch by the author's clock; for display only.
-        kind: names the type of the payload.
-        payload: what is said.
+        kind: names the type of what is said.
     """
 
     v: int
@@ -296,6 +295,11 @@ class Record(Struct, frozen=True, kw_only=True):
     prev: bytes
     time: int
     kind: str
+
+
+class Record(Header, frozen=True, kw_only=True):
+    """The header, and behind it the payload: what is said."""
+
     payload: Payload | Unknown
 
 
