@@ -36,6 +36,7 @@ from skep.ports import BETTER
 from skep.records import Environment, Role
 from skep.tier import tier
 from strategies.adopt import Adopt
+from strategies.recombine import Recombine
 from strategies.tune import Tune
 from trainer.examination import Examiner
 from trainer.executors.local import LocalExecutor
@@ -193,7 +194,7 @@ class _Session:
         self._researcher = Researcher(
             ledger=node.ledger,
             bench=Bench(facts, node.executor, node.home.runs, node.environment),
-            strategies=[Adopt(), Tune()],
+            strategies=[Adopt(), Recombine(), Tune()],
             author=node.identity.public,
             proposals=settings.experiments,
             emit=self._emit,

@@ -26,6 +26,7 @@ from node.experiment import (
     printable,
     value_of,
 )
+from node.finds import finds
 from node.offers import Peers
 from node.paces import Paces
 from node.plan import Repeat
@@ -62,6 +63,8 @@ class Notebook:
         self._scored: set[tuple[bytes, int]] = set()
         self._draws: dict[bytes, Draw] = {}
         self._screens: dict[bytes, bytes] = {}
+        self._parent_of: dict[bytes, bytes | None] = {}
+        """The program that each was made from, by its first run."""
         self._claimed = _claimed(ledger, bench, author)
         self._paces = Paces()
         self._fold = Fold(
@@ -84,6 +87,7 @@ class Notebook:
         """Add a run that is in the ledger."""
         self._paces.note(run.program, run.steps, run.spent_ms)
         self._runs.append((run_id, run))
+        self._parent_of.setdefault(run.program, run.parent)
         if run.status == "done":
             self._screens.setdefault(run.program, run_id)
         self._seeds[run.program].add(run.seed)
@@ -265,6 +269,7 @@ class Notebook:
             sigma=research.noise.sigma,
             seed=int.from_bytes(hashlib.sha256(mixed).digest()[:8], "big"),
             offers=offers,
+            finds=() if offers else finds(research, self._text, self._parent_of.get),
         )
 
     def comparable(self) -> int:

@@ -33,7 +33,7 @@ DOUBTED_SHARE = 0.2
 """Part of that which may go to authors of whose offers more failed here than held."""
 
 SCREEN_OPTIMISM = 0.5
-"""Share of a selected screening result that is believed when planning re-runs (winner's curse)."""
+"""Share of a selected screening result that is believed (winner's curse)."""
 
 
 class Flight(Struct, frozen=True):

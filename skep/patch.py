@@ -16,7 +16,7 @@ from skep.fingerprint import digest, fingerprint
 from skep.records import Edit, Hunk, SetConstant
 from skep.source import check_source, line_of, lines
 
-__all__ = ["apply", "check_source", "fingerprint", "make"]
+__all__ = ["apply", "check_source", "fingerprint", "hunks", "make"]
 
 Span = tuple[int, int, str]
 """Replace the characters from start to stop by a text."""
@@ -137,7 +137,7 @@ def make(parent: str, child: str) -> tuple[Edit, ...]:
     Constants are set where that explains the whole change, else changed lines are replaced.
     Parses.
     """
-    return _settings(parent, child) or tuple(_hunks(lines(parent), lines(child)))
+    return _settings(parent, child) or tuple(hunks(parent, child))
 
 
 def _settings(parent: str, child: str) -> tuple[SetConstant, ...]:
@@ -154,9 +154,10 @@ def _settings(parent: str, child: str) -> tuple[SetConstant, ...]:
         return ()
 
 
-def _hunks(parent: Sequence[str], child: Sequence[str]) -> Iterator[Hunk]:
-    matcher = difflib.SequenceMatcher(None, parent, child, autojunk=False)
+def hunks(parent: str, child: str) -> Iterator[Hunk]:
+    """What was changed line by line, in order."""
+    old, new = lines(parent), lines(child)
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
     for kind, first, last, new_first, new_last in matcher.get_opcodes():
         if kind != "equal":
-            before, after = parent[first:last], child[new_first:new_last]
-            yield Hunk(first + 1, "".join(before), "".join(after))
+            yield Hunk(first + 1, "".join(old[first:last]), "".join(new[new_first:new_last]))

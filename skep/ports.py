@@ -117,6 +117,24 @@ class Offer(Struct, frozen=True, kw_only=True):
         return self.failed > self.held
 
 
+class Find(Struct, frozen=True, kw_only=True):
+    """An edit that helped a program, which may be another than the champion of today.
+
+    Attributes:
+        program: content id of the program with it.
+        source: its text.
+        base: text of the program that the edit was made from.
+        effect: by runs of this machine, units of the metric; negative is better.
+        chance: probability that it helps at all.
+    """
+
+    program: bytes
+    source: str
+    base: str
+    effect: float
+    chance: float
+
+
 class View(Struct, frozen=True, kw_only=True):
     """Immutable snapshot of ledger and node for one decision of a strategy.
 
@@ -130,6 +148,7 @@ class View(Struct, frozen=True, kw_only=True):
         sigma: noise floor now, in units of the metric.
         seed: for all randomness of this decision: same view, same proposal.
         offers: of peers, where this decision is about them; else none.
+        finds: edits that helped, most of all first; the champion may hold them already.
     """
 
     task: TaskFacts
@@ -141,6 +160,7 @@ class View(Struct, frozen=True, kw_only=True):
     sigma: float
     seed: int
     offers: tuple[Offer, ...] = ()
+    finds: tuple[Find, ...] = ()
 
 
 class Proposal(Struct, frozen=True, kw_only=True):

@@ -71,11 +71,13 @@ PURE = [
     "gossip/wire.py",
     "node/plan.py",
     "node/explain.py",
+    "node/finds.py",
     "node/history.py",
     "node/offers.py",
     "node/adoption.py",
     "node/provenance.py",
     "strategies/adopt.py",
+    "strategies/recombine.py",
 ]
 IMPURE = {"asyncio", "os", "random", "secrets", "socket", "subprocess", "threading", "time", "trio"}
 """What a pure module has no use for: clocks, chance, files, other processes, the network."""
