@@ -198,13 +198,13 @@ def _setting(edit: Edit, parent: bytes | None, source: Source) -> str:
         return f"line {edit.line}: -{removed} +{added}"
     new = repr(edit.value)
     try:
-        old = _written(edit.name, source(parent)) if parent else None
+        old = written(edit.name, source(parent)) if parent else None
     except KeyError:
         old = None
     return f"{edit.name} {old} → {new}" if old else f"{edit.name} → {new}"
 
 
-def _written(name: str, source: str) -> str | None:
+def written(name: str, source: str) -> str | None:
     """What a constant is set to, as the program writes it.
 
     By pattern, not by syntax tree: a table of a thousand rows must not parse a thousand programs.

@@ -73,6 +73,7 @@ PURE = [
     "node/explain.py",
     "node/finds.py",
     "node/history.py",
+    "node/knowledge.py",
     "node/offers.py",
     "node/adoption.py",
     "node/provenance.py",

@@ -73,6 +73,7 @@ def make_app() -> App:
     add("best", "results:best", RESULTS, "The champion: the best program that was reproduced.")
     add("lineage", "results:lineage", RESULTS, "The kept edits that lead to the champion.")
     add("show", "show:show", RESULTS, "One experiment or run with every number behind it.")
+    add("knowledge", "knowledge:knowledge", RESULTS, "What all runs say of each kind of edit.")
     add("why", "why:why", RESULTS, "Why a claim is confirmed, refuted or still open.")
     add("diff", "show:diff", RESULTS, "A program against its parent, or against another.")
     add("plot", "results:plot", RESULTS, "Draw the search on the terminal or as an SVG file.")

@@ -39,7 +39,7 @@ class Reading(Struct, frozen=True):
         Raises:
             ConfigError: the home knows no such task.
         """
-        facts = self._task(task)
+        facts = self.task(task)
         if facts is None:
             return None
         found = history(self.ledger.runs(facts.id), facts, self.ledger.program)
@@ -100,7 +100,7 @@ class Reading(Struct, frozen=True):
                 "It was lost with an earlier database; its runs are still valid.",
             ) from None
 
-    def _task(self, name: str | None) -> TaskFacts | None:
+    def task(self, name: str | None) -> TaskFacts | None:
         if name is None:
             return self.tasks[0] if self.tasks else None
         for facts in self.tasks:

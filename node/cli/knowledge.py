@@ -1,0 +1,90 @@
+"""`skep knowledge`: what all runs that are here say of each kind of edit."""
+
+from gossip.view import LedgerView
+from node.cli.output import AsJson, TaskName, emit, say, table
+from node.cli.reading import NOTHING_YET, Reading, reading
+from node.cli.running import plain
+from node.export.documents import Document
+from node.knowledge import Knowledge, Known, matching
+from node.verdicts import roots_of
+from skep.ports import TaskFacts
+
+ROWS_MAX = 40
+"""Rows shown as text; the JSON document has all of them."""
+
+
+def knowledge(*query: str, task: TaskName = None, json: AsJson = False) -> None:
+    """What the swarm knows of each kind of edit: whether it helps, how much, and how surely.
+
+    Args:
+        query: words that all have to occur in the topic, a note or the tier.
+        task: name or id; by default the one joined last.
+        json: print a JSON array.
+    """
+    with reading() as home:
+        facts = home.task(task)
+        found = matching(_known(home, facts), " ".join(query)) if facts else []
+        if json:
+            emit([_document(one) for one in found])
+        elif facts is None:
+            say(NOTHING_YET)
+        elif not found:
+            say(f"no run of {facts.name} that is here tells of {' '.join(query) or 'any edit'}")
+        else:
+            _show(found)
+
+
+def _known(home: Reading, task: TaskFacts) -> list[Known]:
+    ledger = home.ledger
+    knowledge = Knowledge(task, roots_of(home.home.root, ledger.me), lambda one: _text(ledger, one))
+    for kind in ("claim", "run"):
+        for signed in ledger.all_said(task.id, kind):
+            record = signed.record
+            knowledge.take((signed.id, record.author, record.time, record.payload))
+    return knowledge.known()
+
+
+def _text(ledger: LedgerView, program: bytes) -> str | None:
+    known = ledger.programs().get(program)
+    return known.source if known else None
+
+
+def _show(found: list[Known]) -> None:
+    tiers = {one.tier for one in found}
+    table(
+        ("topic", "belief", "chance", "effect", "edits", "runs", "nodes", "claims", "tier"),
+        [
+            (
+                plain(one.topic),
+                one.belief,
+                f"{100 * one.chance:.0f} %",
+                f"{one.effect:+.1f}σ",
+                str(one.programs),
+                str(one.runs),
+                str(one.authors),
+                ", ".join(f"{count} {state}" for state, count in sorted(one.verdicts.items())),
+                one.tier if len(tiers) > 1 else "",
+            )
+            for one in found[:ROWS_MAX]
+        ],
+        words=("topic", "belief", "claims", "tier"),
+    )
+    if len(found) > ROWS_MAX:
+        say(f"and {len(found) - ROWS_MAX:,} more")
+
+
+def _document(one: Known) -> Document:
+    return {
+        "topic": one.topic,
+        "tier": one.tier,
+        "belief": one.belief,
+        "chance": one.chance,
+        "effect_sigmas": one.effect,
+        "measured_sigmas": one.measured,
+        "programs": one.programs,
+        "runs": one.runs,
+        "authors": one.authors,
+        "best": one.best.hex(),
+        "verdicts": dict(one.verdicts),
+        "notes": list(one.notes),
+    }
