@@ -94,9 +94,10 @@ async def node(
     *before: SignedRecord,
     proposals: int | None = 4,
     role: Role = "full",
+    own: Sequence[Strategy] = (Tune(),),
 ) -> AsyncIterator[Home]:
     events: list[Event] = []
-    strategies: list[Strategy] = [Adopt(), Tune()]
+    strategies: list[Strategy] = [Adopt(), *own]
     async with Ledger.open(folder, KEY, swarm=SWARM, clock=lambda: 0) as ledger:
         await deliver(ledger, *before)
         researcher = Researcher(

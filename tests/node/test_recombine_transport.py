@@ -1,0 +1,73 @@
+"""What was found here and what a peer found end in one champion, without anybody's help.
+
+The trainer is the fake of `test_loop_transport`, which says how good a program is.
+"""
+
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from skep.patch import apply
+from skep.ports import Proposal, View
+from skep.records import SetConstant, program_id
+from strategies.recombine import Recombine
+from tests.node.recorded import SEED_PROGRAM
+from tests.node.strangers import BOB, Stranger
+from tests.node.test_adopt_transport import BETTER, Judging, better, node, until
+
+DEEPER = SetConstant("DEPTH", 4)
+
+
+class Summing(Judging):
+    """What is found here gains 0.2, what Bob found 0.5, and both of it 0.7."""
+
+    def _micro(self, source: str) -> int:
+        gain = 200_000 * ("DEPTH = 4" in source) + 500_000 * ("LR * 2" in source)
+        return 2_000_000 - gain + round(self._rng.gauss(0, 5_000))
+
+
+class Deepen:
+    """Proposes one edit, and only on the start program."""
+
+    name = "deepen"
+
+    def ready(self, view: View) -> bool:
+        return view.champion == program_id(SEED_PROGRAM)
+
+    async def propose(self, view: View) -> Proposal | None:
+        source = apply(view.champion_source, [DEEPER])
+        if program_id(source) in {trial.program for trial in view.trials}:
+            return None
+        return Proposal(
+            source=source, parent=view.champion, edits=(DEEPER,), strategy=self.name, note=""
+        )
+
+
+@pytest.fixture
+def fast_clock() -> trio.testing.MockClock:
+    return trio.testing.MockClock(rate=1000)
+
+
+async def test_an_own_find_comes_back_on_top_of_what_was_adopted(
+    tmp_path: Path, fast_clock: trio.testing.MockClock
+) -> None:
+    executor, both = Summing({}), program_id(apply(BETTER, [DEEPER]))
+    async with (
+        node(tmp_path, executor, proposals=3, own=[Recombine(), Deepen()]) as home,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(home.researcher.run)
+        own = program_id(apply(SEED_PROGRAM, [DEEPER]))
+        await until(lambda: home.researcher.research.champion == own)
+        await home.hears(*better(Stranger(BOB)))
+        await until(lambda: home.researcher.research.champion == both)
+    assert [kept.program for kept in home.researcher.research.kept] == [
+        own,
+        program_id(BETTER),
+        both,
+    ]
+    strategies = {run.program: run.strategy for run in home.runs if run.strategy != "baseline"}
+    assert strategies == {own: "deepen", program_id(BETTER): "adopt", both: "recombine"}
+    assert executor.codes[both] == {"stranger"}, "Bob's text is in it"
