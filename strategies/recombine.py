@@ -9,10 +9,12 @@ for the signature.
 
 from collections.abc import Iterator, Sequence
 
+from skep.constants import outline
 from skep.errors import PatchError
 from skep.merge import merge
 from skep.patch import fingerprint, make
 from skep.ports import Find, Proposal, View
+from skep.records import Edit, SetConstant
 
 CHANCE_MIN = 0.8
 """What is less likely to help than this is not stacked."""
@@ -37,12 +39,13 @@ class Recombine:
             if known in waiting:
                 return None  # How its parts are doing matters only if it fails.
             if known not in view.fingerprints:
+                edits = make(view.champion_source, source)
                 return Proposal(
                     source=source,
                     parent=view.champion,
-                    edits=make(view.champion_source, source),
+                    edits=edits,
                     strategy=self.name,
-                    note=describe(stack),
+                    note=describe(stack, edits, view.champion_source),
                 )
         return None
 
@@ -66,9 +69,13 @@ def stacks(view: View) -> Iterator[tuple[Sequence[Find], str]]:
             waiting += [stack[:middle], stack[middle:]]
 
 
-def describe(stack: Sequence[Find]) -> str:
-    """What is stacked, for people."""
-    return "with " + " and ".join(find.program.hex()[:8] for find in stack)
+def describe(stack: Sequence[Find], edits: Sequence[Edit], champion: str) -> str:
+    """What is stacked, for people: `LR 0.003 → 0.01, DEPTH 3 → 4 (of 1f0b2c3d and 9a8b7c6d)`."""
+    of = " and ".join(find.program.hex()[:8] for find in stack)
+    values = {name: one.value for name, one in outline(champion).constants.items()}
+    settings = [edit for edit in edits if isinstance(edit, SetConstant)]
+    changes = ", ".join(f"{one.name} {values[one.name]} → {one.value}" for one in settings)
+    return f"{changes} (of {of})" if changes else f"the edits of {of}"
 
 
 def _mergeable(view: View) -> list[Find]:

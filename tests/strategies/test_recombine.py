@@ -57,9 +57,15 @@ async def test_all_that_helped_is_put_into_the_champion_at_once() -> None:
     assert proposal.source == with_(CHAMPION, DEPTH=4, WIDTH=96, LR=0.01)
     assert proposal.parent == program_id(CHAMPION)
     assert apply(CHAMPION, proposal.edits) == proposal.source
-    assert (
-        proposal.note == f"with {' and '.join(one.program.hex()[:8] for one in (DEEP, WIDE, FAST))}"
-    )
+    of = " and ".join(one.program.hex()[:8] for one in (DEEP, WIDE, FAST))
+    assert proposal.note == f"DEPTH 3 → 4, WIDTH 64 → 96, LR 0.003 → 0.01 (of {of})"
+
+
+async def test_lines_of_code_are_told_by_where_they_come_from() -> None:
+    code = find(OLD.replace("def train", "def trained"), base=CHAMPION.replace("LR * 2", "LR"))
+    proposal = await proposed(code, DEEP)
+    assert proposal is not None
+    assert proposal.note == f"the edits of {code.program.hex()[:8]} and {DEEP.program.hex()[:8]}"
 
 
 async def test_a_stack_that_was_tried_is_halved_down_to_what_is_new_alone() -> None:
