@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gossip.view import LedgerView
+from node.health import Health, health
 from node.labs import read_lab
 from node.roster import latest_list
 from skep.evidence import Evidence, Verdicts, verdict
@@ -42,6 +43,17 @@ def verdicts(ledger: LedgerView, task: TaskFacts, here: str, counted: Iterable[b
             record = signed.record
             evidence.take(signed.id, record.author, record.time, record.payload)
     return verdict(evidence, frozenset(counted))
+
+
+def health_of(ledger: LedgerView, task: TaskFacts, here: str, counted: Iterable[bytes]) -> Health:
+    """How the search of a task on one tier is doing; arguments as for `verdicts`."""
+    known = verdicts(ledger, task, here, counted)
+    runs = [
+        (author, run)
+        for _, author, run in ledger.all_runs(task.id)
+        if tier(run.environment) == here
+    ]
+    return health(runs, known, -1 if task.direction == "max" else 1)
 
 
 def claims_of(ledger: LedgerView, task: TaskFacts, content_id: bytes) -> dict[bytes, str | None]:

@@ -72,6 +72,7 @@ PURE = [
     "node/plan.py",
     "node/explain.py",
     "node/finds.py",
+    "node/health.py",
     "node/history.py",
     "node/knowledge.py",
     "node/offers.py",

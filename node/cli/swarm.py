@@ -1,28 +1,43 @@
 """`skep swarm`: the swarm as this node sees it, from its ledger and from who is there now."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, get_args
+
+from cyclopts import Parameter
+from msgspec import Struct
 
 from gossip.identity import friendly_name, peer_id
 from gossip.swarms import PUBLIC_SWARM
 from node.census import Census, OfTask, census, swarm_of
-from node.cli.output import AsJson, emit, say, table
-from node.cli.reading import reading
+from node.cli.output import AsJson, duration, emit, facts, say, table
+from node.cli.reading import Reading, reading
 from node.cli.running import Answer, asked, behind, lag, plain, task_name
 from node.export.documents import Document
+from node.health import Health
+from node.verdicts import health_of, roots_of
+from skep.evidence.verdict import State
+from skep.ports import TaskFacts
+from skep.tier import tier
 
+STATES: tuple[State, ...] = get_args(State)
 ROWS_MAX = 20
 """Rows of a table shown as text; the JSON document has all of them."""
 
 NAMED_MAX = 5
 
 
-def swarm(*, json: AsJson = False) -> None:
-    """The swarm as this node sees it: who is present, and what the ledger holds of it.
+JUDGED_MAX = 20_000
+"""Runs of a task that are all read without being asked for it; they take a second or two."""
+
+
+def swarm(*, health: Annotated[bool, Parameter(negative="")] = False, json: AsJson = False) -> None:
+    """The swarm as this node sees it: who is present, what the ledger holds, how the search is
+    doing.
 
     Without a running node, of the ledger alone.
 
     Args:
+        health: how the search is doing, however many runs have to be read for that.
         json: print a JSON object.
     """
     with reading() as home:
@@ -31,20 +46,50 @@ def swarm(*, json: AsJson = False) -> None:
         around = None if node is None or alone else node
         of = bytes.fromhex(around["swarm_id"]) if around else swarm_of(home.ledger)
         found = census(home.ledger, home.tasks, of)
+        search = _search(home, found, forced=health)
         if json:
-            emit(document(found, around, running=node is not None))
+            emit(document(found, around, search, running=node is not None))
             return
         if around is None:
             say("the running node researches alone (--solo)" if alone else reason)
         _show(found, around, {one.id.hex(): one.name for one in home.tasks})
+        _show_search(home, found, search)
 
 
-def document(found: Census, around: Answer | None, *, running: bool) -> Document:
+class Search(Struct, frozen=True):
+    """How the search of one task on one tier is doing."""
+
+    task: TaskFacts
+    tier: str
+    health: Health
+
+
+def _search(home: Reading, found: Census, *, forced: bool) -> Search | None:
+    """Of the task joined last, on this machine's tier, or else the largest."""
+    if not home.tasks:
+        return None
+    task, ledger = home.tasks[0], home.ledger
+    counted = next((one.runs for one in found.tasks if one.task == task.id), 0)
+    if not counted or (counted > JUDGED_MAX and not forced):
+        return None
+    own = ledger.runs(task.id)
+    largest = next((one.tier for one in found.tiers if one.tier), None)
+    here = tier(own[-1][1].environment) if own else largest
+    if here is None:
+        return None
+    roots = roots_of(home.home.root, ledger.me)
+    return Search(task, here, health_of(ledger, task, here, roots))
+
+
+def document(
+    found: Census, around: Answer | None, search: Search | None = None, *, running: bool
+) -> Document:
     """What `--json` prints.
 
     Args:
         found: of the ledger.
         around: the running node's answer to "swarm"; None if there is no node or it is alone.
+        search: how the search is doing, if that was looked at.
         running: whether a node runs.
     """
     present = ("present_total", "groups_total", "groups", "announced", "per_minute", "peers_total")
@@ -65,7 +110,49 @@ def document(found: Census, around: Answer | None, *, running: bool) -> Document
             for one in found.tiers
         ],
         "tasks": [_task(one) for one in found.tasks],
+        "search": _search_document(search) if search else None,
     }
+
+
+def _search_document(search: Search) -> Document:
+    how = search.health
+    return {
+        "task": search.task.id.hex(),
+        "tier": search.tier,
+        "ideas": how.ideas,
+        "claimed": how.claimed,
+        "states": dict(how.states),
+        "confirmed_s": None if how.confirmed_ms is None else how.confirmed_ms / 1000,
+        "gap": how.gap,
+        "time": dict(how.time),
+        "since": how.since,
+        "plateau": how.plateau,
+    }
+
+
+def _show_search(home: Reading, found: Census, search: Search | None) -> None:
+    if search is None:
+        if home.tasks and any(one.runs > JUDGED_MAX for one in found.tasks):
+            say("\nhow the search is doing: skep swarm --health reads all runs for that")
+        return
+    how = search.health
+    total = sum(how.states.values())
+    kinds = ", ".join(f"{how.states[one]} {one}" for one in STATES if how.states.get(one))
+    time = ", ".join(f"{name} {100 * share:.0f} %" for name, share in how.time.items())
+    share = "" if how.claimed is None else f"{100 * how.claimed:.0f} % of {how.ideas} ideas"
+    gap = "" if how.gap is None else f"{how.gap:+.6f} {search.task.metric} beyond that of parents"
+    say(f"\nthe search of {search.task.name} on {search.tier}")
+    facts(
+        [
+            ("looked good", share),
+            ("claims", f"{total}: {kinds}" if total else ""),
+            ("confirmed in", duration(how.confirmed_ms / 1000) if how.confirmed_ms else ""),
+            ("held-out gap", gap),
+            ("time", plain(time)),
+        ]
+    )
+    if how.plateau:
+        say(f"a plateau: none of the last {how.since} ideas looked good")
 
 
 def _author(author: bytes) -> Document:
