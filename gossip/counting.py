@@ -4,6 +4,12 @@ They count a swarm of hundreds of thousands of records in a fraction of a second
 is read. Of a record that was pruned its place is left: a kind and a size of nothing.
 """
 
+CHAIN = """
+    SELECT seq, signature, body FROM records
+    WHERE author = ? AND session = ? AND seq >= ? AND seq < ? AND size > 0 ORDER BY seq, id
+"""
+"""Records of a chain. The index goes past those that were pruned, however many there are."""
+
 STOCK = """
     SELECT author, session, sum(size > 0), sum(size = 0), sum(size),
         count(*) > count(DISTINCT seq), max(time)

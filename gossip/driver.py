@@ -43,7 +43,7 @@ from gossip.effects import (
 )
 from gossip.identity import Identity
 from gossip.ledger import ADMIT_MAX_RECORDS, Ledger
-from gossip.messages import RECORDS_MAX_BYTES, Presence, pack
+from gossip.messages import RECORDS_MAX, RECORDS_MAX_BYTES, Presence, pack
 from gossip.params import Params
 from gossip.protocol import Core
 from gossip.remembered import remember_peers, remembered_peers
@@ -165,7 +165,7 @@ class Swarm:
         core = Core(
             me=self._identity.public,
             swarm=self._swarm,
-            replica=Replica((one.author, one.session, one.seq, one.id) for one in positions),
+            replica=Replica((p.author, p.session, p.seq, p.id, p.prev) for p in positions),
             archive=_Stored(self._ledger),
             shelf=_Stored(self._ledger),
             known={one: held.size for one, held in self._ledger.holdings().items()},
@@ -441,7 +441,7 @@ class _Stored:
 
     def chain(self, author: bytes, session: bytes, start: int, stop: int) -> list[bytes]:
         """Records of a chain, as many as one message may carry."""
-        return self._ledger.chain(author, session, start, stop, RECORDS_MAX_BYTES)
+        return self._ledger.chain(author, session, start, stop, RECORDS_MAX_BYTES, RECORDS_MAX)
 
     def text(self, program: bytes) -> str | None:
         """Source of a program."""

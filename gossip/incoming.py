@@ -1,16 +1,12 @@
 """Whether the records of one chain may be imported, by the rules of `gossip.replica`. Pure.
 
-A chain that breaks them is refused as a whole; one that has a gap is good up to the gap, and one
-with a fork up to the fork, as it is when peers send it.
+A chain that breaks them is refused as a whole; one with a fork is good up to the fork, as it is
+when peers send it. Where records are missing, what stands behind them is good all the same: whoever
+wrote the archive had let go of them, and peers may still have them.
 """
 
-from collections.abc import Iterable
-
-from gossip.replica import Replica, chain_key
+from gossip.replica import Places, Replica, chain_key
 from skep.records import SignedRecord
-
-Places = Iterable[tuple[bytes, bytes, int, bytes]]
-"""(author, session, seq, record id) of what is known already, in that order."""
 
 
 class Incoming:
@@ -59,10 +55,8 @@ class Incoming:
 
     def _link(self, signed: SignedRecord) -> None:
         match self._replica.place(signed):
-            case "new" | "fork":
+            case "new" | "fork" | "gap":
                 self._replica.put(signed)
-            case "gap":
-                self._end(self._next, f"record {self._next} is missing, and leads to those behind")
             case "frozen" if signed.record.seq > self._next:
                 forked = f"record {self._next} was said twice, and those behind count for nothing"
                 self._end(self._next + 1, forked)

@@ -1,5 +1,8 @@
 """Where records stand, and how many there are: what is known of them unread. Pure values."""
 
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
 from msgspec import Struct
 
 
@@ -12,6 +15,7 @@ class Position(Struct, frozen=True, gc=False):
         seq: place in that chain, from 0. Two positions with one seq prove an equivocation.
         id: content id of the record (32 bytes).
         time: milliseconds since the epoch by the author's clock; for display only.
+        prev: content id of the record before, where that one's place is a hole; else None.
     """
 
     author: bytes
@@ -19,6 +23,7 @@ class Position(Struct, frozen=True, gc=False):
     seq: int
     id: bytes
     time: int
+    prev: bytes | None = None
 
 
 class Stock(Struct, frozen=True, gc=False):
@@ -53,3 +58,21 @@ class Holding(Struct, frozen=True):
 
     records: int
     size: int
+
+
+def linked(
+    rows: Iterable[tuple[Any, ...]], named_by: Callable[[bytes], bytes]
+) -> Iterator[tuple[Any, ...]]:
+    """Rows with one more column: what the record names as the one before it, where that one is not
+    among them, else None.
+
+    Args:
+        rows: each begins with author, session, seq, id; in that order.
+        named_by: what a record, given by its id, names as the one before it.
+    """
+    chain, end = (b"", b""), 0
+    for row in rows:
+        if row[:2] != chain:
+            chain, end = row[:2], 0
+        yield (*row, named_by(row[3]) if row[2] > end else None)
+        end = row[2] + 1

@@ -1,8 +1,9 @@
 """The index of a swarm's feeds: what of every chain is here, and which chains are forked. Pure.
 
-A *chain* is one session of one author. Its records are only ever taken in order, each naming the
-one before, so a position says everything: whoever holds a chain up to `next` with the same head
-holds the same records. Two records of one author at one position are a *fork*: the chain is frozen
+A *chain* is one session of one author. Its records are taken in order, each naming the one before,
+so a position says everything: whoever has a chain up to `next` with the same head knows the same
+records. What nobody gives away any more can be left out, and is a *hole*; see `gossip.chains`. Rows
+do not show holes. Two records of one author at one position are a *fork*: the chain is frozen
 there for good, what came before stays, and the two records are the proof that everybody keeps.
 Forks are merged so that all nodes end with the same one: the earliest known, and among several
 records at its position the two of lowest id.
@@ -12,34 +13,19 @@ ledger.
 """
 
 import hashlib
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import Literal
 
 from msgspec import Struct
 
-from skep.records import NO_PREVIOUS, SignedRecord, record_id
+from gossip.chains import HEAD_BYTES, Chain, Place
+from skep.records import SignedRecord
 
 KEY_BYTES = 16
-HEAD_BYTES = 16
-"""Long enough that nobody finds two records with one head, as an author would who wants to tell
-half of the swarm something else: of 8 bytes, 2^32 attempts find two."""
-
-ID_BYTES = 32
 ROW_BYTES = KEY_BYTES + 4 + HEAD_BYTES
 FORKED = 1 << 31
 """Set in a row's position where the chain is frozen; so positions end before it."""
-
-Place = Literal["new", "known", "fork", "frozen", "gap", "diverged"]
-"""Where a record belongs:
-
-- `new`, `fork`: it is to be stored; the latter is one half of a proof;
-- `known`: it is here;
-- `frozen`: it stands behind a fork and is left out;
-- `gap`: records before it are missing;
-- `diverged`: it follows a record that is not the one here, so there is a fork further back.
-"""
 
 
 class Row(Struct, frozen=True):
@@ -87,95 +73,42 @@ def chain_key(author: bytes, session: bytes) -> bytes:
     return hashlib.sha256(author + session).digest()[:KEY_BYTES]
 
 
-class Fork(Struct, frozen=True):
-    """Where an author said two things at once: the position, and the ids of the two records."""
-
-    seq: int
-    low: bytes
-    high: bytes
+Places = Iterable[tuple[bytes, bytes, int, bytes, bytes | None]]
+"""(author, session, seq, record id, id of the record before) of what is stored, in that order. The
+last is needed only where the record before is not among them."""
 
 
-class Chain:
-    """What is here of one session of one author."""
+class Hole(Struct, frozen=True):
+    """Places of a chain, from `start` up to but without `stop`, whose records are not here."""
 
-    __slots__ = ("author", "fork", "ids", "session")
-
-    def __init__(self, author: bytes, session: bytes) -> None:
-        self.author = author
-        self.session = session
-        self.ids = bytearray()
-        self.fork: Fork | None = None
-
-    @property
-    def next(self) -> int:
-        """Position behind the last record that counts."""
-        return len(self.ids) // ID_BYTES
-
-    def id(self, seq: int) -> bytes:
-        """Record id at a position below `next`."""
-        return bytes(self.ids[seq * ID_BYTES : (seq + 1) * ID_BYTES])
-
-    @property
-    def head(self) -> bytes:
-        """What a row says of the chain's end."""
-        if self.fork is not None:
-            return record_id(self.fork.low + self.fork.high)[:HEAD_BYTES]
-        return self.id(self.next - 1)[:HEAD_BYTES]
-
-    def place(self, seq: int, content_id: bytes, prev: bytes) -> Place:
-        """Where a record belongs."""
-        if seq > self.next:
-            return "frozen" if self.fork else "gap"
-        if content_id in self._at(seq):
-            return "known"
-        if prev != self.before(seq):
-            return "diverged"
-        if seq < self.next:
-            return "fork"
-        if self.fork is None:
-            return "new"
-        return "fork" if content_id < self.fork.high else "frozen"
-
-    def put(self, seq: int, content_id: bytes) -> None:
-        """Take in a record whose place is `new` or `fork`."""
-        if seq == self.next and self.fork is None:
-            self.ids += content_id
-            return
-        other = self.fork.low if self.fork and seq == self.fork.seq else self.id(seq)
-        low, high = sorted((other, content_id))
-        self.fork = Fork(seq, low, high)
-        del self.ids[seq * ID_BYTES :]
-
-    def _at(self, seq: int) -> tuple[bytes, ...]:
-        """Ids that are held at a position up to `next`."""
-        if seq < self.next:
-            return (self.id(seq),)
-        return (self.fork.low, self.fork.high) if self.fork else ()
-
-    def before(self, seq: int) -> bytes:
-        """What a record at a position up to `next` has to name as the one before it."""
-        return self.id(seq - 1) if seq else NO_PREVIOUS
+    key: bytes
+    start: int
+    stop: int
 
 
 class Replica:
     """All chains of one swarm that are here.
 
     Args:
-        positions: (author, session, seq, record id) of what is stored, in that order.
+        stored: places of what is stored, pruned or not.
     """
 
-    def __init__(self, positions: Iterable[tuple[bytes, bytes, int, bytes]] = ()) -> None:
+    def __init__(self, stored: Places = ()) -> None:
         self._chains: dict[bytes, Chain] = {}
         self._order: list[bytes] = []
         self._packed: dict[bytes, bytes] = {}
         self._digest: bytes | None = None
         self._records = 0
-        for author, session, seq, content_id in positions:
+        for author, session, seq, content_id, prev in stored:
             key = chain_key(author, session)
             chain = self._chains.setdefault(key, Chain(author, session))
-            if chain.place(seq, content_id, chain.before(min(seq, chain.next))) in ("new", "fork"):
-                self._put(chain, seq, content_id)
+            # It was checked before it was stored: here it only finds its place again.
+            if chain.fork is None and seq >= chain.next:
+                self._records += chain.put(seq, content_id, prev or chain.before(seq) or b"")
+            elif chain.place(seq, content_id, before := chain.before(seq) or b"") == "fork":
+                self._records += chain.put(seq, content_id, before)
         self._order = sorted(self._chains)
+        self._holed = [key for key in self._order if not self._chains[key].whole]
 
     def __len__(self) -> int:
         """How many records there are that count."""
@@ -203,21 +136,53 @@ class Replica:
         return chain.place(record.seq, signed.id, record.prev)
 
     def put(self, signed: SignedRecord) -> None:
-        """Take in a record whose place is `new` or `fork`."""
+        """Take in a record whose place is `new` or `fork`, or `gap`: what it leaves out is a hole
+        then."""
         record = signed.record
-        key = chain_key(record.author, record.session)
+        chain = self._opened(record.author, record.session)
+        self._changed(chain, chain.put(record.seq, signed.id, record.prev))
+
+    def may_fork(self, signed: SignedRecord) -> bool:
+        """Whether this record and another one that names the same one before it, at a place that is
+        not behind the chain's end, are the earliest fork of the chain."""
+        record = signed.record
+        chain = self._chains.get(chain_key(record.author, record.session))
+        if chain is None or record.seq > chain.next:
+            return False
+        return chain.may_fork(record.seq, record.prev)
+
+    def freeze(self, one: SignedRecord, other: SignedRecord) -> None:
+        """Take in two records that are a fork."""
+        record = one.record
+        chain = self._opened(record.author, record.session)
+        self._changed(chain, chain.freeze(record.seq, record.prev, one.id, other.id))
+
+    def _opened(self, author: bytes, session: bytes) -> Chain:
+        key = chain_key(author, session)
         chain = self._chains.get(key)
         if chain is None:
-            chain = self._chains[key] = Chain(record.author, record.session)
+            chain = self._chains[key] = Chain(author, session)
             insort(self._order, key)
-        self._put(chain, record.seq, signed.id)
+        return chain
+
+    def _changed(self, chain: Chain, more: int) -> None:
+        key = chain_key(chain.author, chain.session)
+        self._records += more
         self._packed.pop(key, None)
         self._digest = None
+        at = bisect_left(self._holed, key)
+        noted = self._holed[at : at + 1] == [key]
+        if chain.whole and noted:
+            del self._holed[at]
+        elif not (chain.whole or noted):
+            self._holed.insert(at, key)
 
-    def _put(self, chain: Chain, seq: int, content_id: bytes) -> None:
-        before = chain.next
-        chain.put(seq, content_id)
-        self._records += chain.next - before
+    def holes(self, key: bytes = b"", seq: int = 0) -> Iterator[Hole]:
+        """Holes of all chains in order, from a place in a chain on."""
+        for index in range(bisect_left(self._holed, key), len(self._holed)):
+            other = self._holed[index]
+            holes = self._chains[other].holes(seq if other == key else 0)
+            yield from (Hole(other, *hole) for hole in holes)
 
     def row(self, key: bytes) -> Row | None:
         """How a chain stands."""
@@ -233,7 +198,7 @@ class Replica:
         return [row for row in map(self.row, keys) if row is not None]
 
     def digest(self) -> bytes:
-        """SHA-256 of all rows: equal where, and only where, the same records are."""
+        """SHA-256 of all rows: equal where, and only where, chains end alike, holes or not."""
         if self._digest is None:
             packed = (self._packed.get(key) or self._pack(key) for key in self._order)
             self._digest = hashlib.sha256(b"".join(packed)).digest()

@@ -53,8 +53,9 @@ class MemoryArchive:
     """Records and programs of a simulated node: what survives when it dies."""
 
     def __init__(self) -> None:
-        self._chains: dict[tuple[bytes, bytes], dict[int, list[bytes]]] = {}
+        self._chains: dict[tuple[bytes, bytes], dict[int, list[SignedRecord]]] = {}
         self._ids: set[bytes] = set()
+        self._pruned: set[bytes] = set()
         self.texts: dict[bytes, str] = {}
 
     def keep(self, records: Iterable[SignedRecord]) -> None:
@@ -63,21 +64,28 @@ class MemoryArchive:
             if one.id not in self._ids:
                 self._ids.add(one.id)
                 chain = self._chains.setdefault((one.record.author, one.record.session), {})
-                chain.setdefault(one.record.seq, []).append(one.signature + one.body)
+                chain.setdefault(one.record.seq, []).append(one)
+
+    def prune(self, records: Iterable[SignedRecord]) -> None:
+        """Let go of records that are stored; their places stay."""
+        self._pruned.update(one.id for one in records)
 
     def chain(self, author: bytes, session: bytes, start: int, stop: int) -> list[bytes]:
         """Records of a chain in order."""
         chain = self._chains.get((author, session), {})
-        wanted = range(start, min(stop, start + RECORDS_MAX))
-        return [signed for seq in wanted for signed in sorted(chain.get(seq, ()))]
+        wanted = sorted(seq for seq in chain if start <= seq < stop)
+        found = [one for seq in wanted for one in sorted(chain[seq], key=_id)]
+        return [one.signature + one.body for one in found if one.id not in self._pruned][
+            :RECORDS_MAX
+        ]
 
-    def positions(self) -> list[tuple[bytes, bytes, int, bytes]]:
-        """Everything stored, in the order that an index is built from."""
+    def positions(self) -> list[tuple[bytes, bytes, int, bytes, bytes]]:
+        """Everything stored, pruned or not, in the order that an index is built from."""
         return [
-            (author, session, seq, decode(signed).id)
+            (author, session, seq, one.id, one.record.prev)
             for (author, session), chain in sorted(self._chains.items())
             for seq, both in sorted(chain.items())
-            for signed in both
+            for one in sorted(both, key=_id)
         ]
 
     def text(self, program: bytes) -> str | None:
@@ -376,3 +384,7 @@ class World:
         )
         body = pack(presence)
         self._spread(node, PRESENCE + node.identity.sign_presence(body) + body, node.number)
+
+
+def _id(signed: SignedRecord) -> bytes:
+    return signed.id

@@ -8,7 +8,7 @@ in 152 of 180 simulated power cuts, FULL in none. sqlite-utils wraps the connect
 inserting methods are not used: they end transactions by themselves, and here it matters where a
 transaction ends.
 
-The database can be lost: `rebuild` starts a new one, which the ledger fills from the own feed.
+The database can be lost: `gossip.rebuild` starts a new one, filled from the own feed.
 """
 
 import contextlib
@@ -21,16 +21,16 @@ from urllib.parse import quote
 import msgspec
 from sqlite_utils import Database
 
-from gossip.counting import KINDS, LAST_RUN, LAST_SWARM, STOCK
+from gossip.counting import CHAIN, KINDS, LAST_RUN, LAST_SWARM, STOCK
 from gossip.disk import FORBIDDEN_ADVICE, FULL_ADVICE
 from gossip.jobs import Job
-from gossip.positions import Holding, Position, Stock
+from gossip.positions import Holding, Position, Stock, linked
 from gossip.quota import KEPT_KINDS, built_on
 from gossip.schema import LATEST_COLUMN, PRAGMAS, SCHEMA, SCHEMA_VERSION, UPGRADE
-from gossip.statements import Program, Statement, keep_program, note_built_on
+from gossip.statements import Program, Statement, note_built_on
 from gossip.wire import decode
 from skep.errors import HomeError, RecordError, StoreCorrupt
-from skep.records import SignedRecord, program_id, record_id
+from skep.records import SignedRecord, record_id
 
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _FORBIDDEN = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
@@ -148,6 +148,12 @@ class Reader:
 
     def positions(self, swarm: bytes) -> Iterator[Position]:
         """Places of all records of a swarm, pruned or not, in order of author, session, seq, id."""
+        for author, session, seq, content_id, time, _, prev in linked(
+            self._placed(swarm), self._named_by
+        ):
+            yield Position(author, session, seq, content_id, time, prev)
+
+    def _placed(self, swarm: bytes) -> Iterator[tuple[Any, ...]]:
         last: tuple[Any, ...] = (b"", b"", -1, b"")
         while rows := self._rows(
             "SELECT author, session, seq, id, time, swarm FROM records "
@@ -156,7 +162,7 @@ class Reader:
             (*last, PAGE_ROWS),
         ):
             last = rows[-1][:4]
-            yield from (Position(*row[:5]) for row in rows if row[5] == swarm)
+            yield from (row for row in rows if row[5] == swarm)
 
     def feeds(self) -> Iterator[SignedRecord]:
         """All records of all swarms, in order of author, session, seq and id."""
@@ -170,16 +176,30 @@ class Reader:
             last = (*rows[-1][3:], rows[-1][0])
             yield from (self._signed(row[:3]) for row in rows)
 
-    def places(self, author: bytes, session: bytes) -> list[tuple[bytes, bytes, int, bytes]]:
-        """(author, session, seq, id) of all records of a chain, in order of seq and id."""
-        return self._rows(
+    def places(self, author: bytes, session: bytes) -> list[tuple[Any, ...]]:
+        """Places of all records of a chain, pruned or not; see `gossip.replica.Places`."""
+        rows = self._rows(
             "SELECT author, session, seq, id FROM records WHERE author = ? AND session = ? "
             "ORDER BY seq, id",
             (author, session),
         )
+        return list(linked(rows, self._named_by))
+
+    def _named_by(self, content_id: bytes) -> bytes:
+        """What a record that is here, pruned or not, names as the one before it."""
+        rows = self._rows(
+            "SELECT prev, id, body, signature FROM records WHERE id = ?", (content_id,)
+        )
+        return rows[0][0] or self._signed(rows[0][1:]).record.prev
 
     def chain(
-        self, author: bytes, session: bytes, start: int, stop: int, limit_bytes: int
+        self,
+        author: bytes,
+        session: bytes,
+        start: int,
+        stop: int,
+        limit_bytes: int,
+        limit: int = PAGE_ROWS,
     ) -> list[bytes]:
         """Records of a chain as `signature + body`; see `LedgerView.chain`."""
         found: list[bytes] = []
@@ -187,11 +207,7 @@ class Reader:
         with (
             _explained(self._path),
             contextlib.closing(
-                self._database.execute(
-                    "SELECT seq, signature, body FROM records WHERE author = ? AND session = ? "
-                    "AND seq >= ? AND seq < ? AND kind != '' ORDER BY seq, id",
-                    (author, session, start, stop),
-                )
+                self._database.execute(CHAIN, (author, session, start, stop))
             ) as rows,
         ):
             for place, signature, body in rows:
@@ -199,7 +215,8 @@ class Reader:
                 shared = shared + 1 if place == seq else 1
                 if shared > FORK_RECORDS:
                     continue
-                if place != seq and found and size + len(signed) > limit_bytes:
+                full = len(found) >= limit or size + len(signed) > limit_bytes
+                if place != seq and found and full:
                     break
                 found.append(signed)
                 size, seq = size + len(signed), place
@@ -367,49 +384,6 @@ class Store(Reader):
                 if self._database.conn.in_transaction:
                     self._database.execute("ROLLBACK")
                 raise
-
-
-def rebuild(path: Path) -> int:
-    """Replace a damaged database by a new one; no node may be running on the home.
-
-    The damaged files stay beside it as `….damaged-N`. Records come back from the own feed when the
-    ledger is opened next. Programs are not in the feed, so those that can still be read, and still
-    hash to their id, are carried over; jobs are not.
-
-    Returns:
-        how many programs were carried over.
-
-    Raises:
-        HomeError: the files cannot be moved, or the new database cannot be written.
-    """
-    number = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
-        number += 1
-    try:
-        for suffix in ("-wal", "-shm", ""):
-            with contextlib.suppress(FileNotFoundError):
-                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-    except OSError as error:
-        raise HomeError(f"Cannot move {path} away: {error.strerror}", FORBIDDEN_ADVICE) from error
-    salvaged = _salvage_programs(aside)
-    store = Store.open(path)
-    try:
-        store.commit(keep_program(content_id, program) for content_id, program in salvaged.items())
-    finally:
-        store.close()
-    return len(salvaged)
-
-
-def _salvage_programs(path: Path) -> dict[bytes, Program]:
-    """Programs of a damaged database, up to the first that cannot be read."""
-    found: dict[bytes, Program] = {}
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as damaged:
-        for content_id, source, fingerprint in damaged.execute(
-            "SELECT id, source, fingerprint FROM programs ORDER BY arrival"
-        ):
-            if isinstance(source, str) and program_id(source) == content_id:
-                found[content_id] = Program(source, bytes(fingerprint))
-    return found
 
 
 def _connect(address: str) -> sqlite3.Connection:

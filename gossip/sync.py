@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from gossip.admission import BROKEN_PROMISE, FORGED, MALFORMED, Admission
+from gossip.chains import HEAD_BYTES
 from gossip.messages import (
     HAVE_MAX,
     RANGES_MAX,
@@ -30,7 +31,7 @@ from gossip.messages import (
     rows_of,
 )
 from gossip.params import Params
-from gossip.replica import FORKED, HEAD_BYTES, Replica, Row, chain_key
+from gossip.replica import FORKED, Replica, Row, chain_key
 from gossip.validate import Validator
 from skep.records import SignedRecord
 

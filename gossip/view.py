@@ -12,7 +12,7 @@ from functools import cached_property
 from gossip.jobs import Job
 from gossip.positions import Holding, Position, Stock
 from gossip.statements import Program
-from gossip.store import Reader
+from gossip.store import PAGE_ROWS, Reader
 from gossip.wire import ID_BYTES
 from skep.records import Run, SignedRecord
 
@@ -113,7 +113,13 @@ class LedgerView:
         return self._reader.feeds()
 
     def chain(
-        self, author: bytes, session: bytes, start: int, stop: int, limit_bytes: int
+        self,
+        author: bytes,
+        session: bytes,
+        start: int,
+        stop: int,
+        limit_bytes: int,
+        limit: int = PAGE_ROWS,
     ) -> list[bytes]:
         """Records of one chain as `signature + body`, in order of seq.
 
@@ -123,12 +129,13 @@ class LedgerView:
             start, stop: range of seq; `stop` is not included.
             limit_bytes: where to end. Those of the first place come however long they are, so
                 that whoever asks again behind the last one always gets on.
+            limit: how many records at most; one more where two share the last place.
 
         Returns:
             what is there of the range, without what was pruned; of records that share a place, two
             in order of id, always together.
         """
-        return self._reader.chain(author, session, start, stop, limit_bytes)
+        return self._reader.chain(author, session, start, stop, limit_bytes, limit)
 
     def holdings(self) -> dict[bytes, Holding]:
         """How much there is of each author, this node included."""

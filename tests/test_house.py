@@ -32,7 +32,7 @@ LONGEST_FUNCTION = 60
 
 FENCES = {
     "libp2p": ["gossip/mesh/*"],
-    "sqlite3": ["gossip/store.py"],
+    "sqlite3": ["gossip/store.py", "gossip/rebuild.py"],
     "sqlite_utils": ["gossip/store.py"],
     "ollama": ["strategies/ollama.py"],
     "ray": ["trainer/executors/ray.py"],
@@ -50,6 +50,7 @@ PURE = [
     "strategies/constants.py",
     "strategies/gp.py",
     "gossip/incoming.py",
+    "gossip/chains.py",
     "gossip/counting.py",
     "gossip/positions.py",
     "gossip/quota.py",

@@ -1,4 +1,4 @@
-"""Which records of a chain may be imported: all, those before a gap, or none."""
+"""Which records of a chain may be imported: all, those before a fork, or none."""
 
 from collections.abc import Sequence
 
@@ -14,12 +14,17 @@ CHAIN = chain_by(KEY, 5)
 FORK = chain_by(KEY, 2, Link(SESSION, 2, CHAIN[1].id), time=9)
 
 
+def place_of(signed: SignedRecord) -> tuple[bytes, bytes, int, bytes, bytes]:
+    """What a home knows of a record that it has."""
+    record = signed.record
+    return record.author, record.session, record.seq, signed.id, record.prev
+
+
 def followed(
     records: Sequence[SignedRecord], known: Sequence[SignedRecord] = (), forged: int = -1
 ) -> Incoming:
     """A chain after all its records, of which one may have a wrong signature."""
-    places = [(one.record.author, one.record.session, one.record.seq, one.id) for one in known]
-    chain = Incoming(records[0], sorted(places))
+    chain = Incoming(records[0], sorted(map(place_of, known)))
     for signed in sorted(records, key=lambda one: (one.record.seq, one.id)):
         chain.follow(signed, genuine=signed.record.seq != forged)
     return chain
@@ -48,15 +53,17 @@ def test_both_records_of_a_fork_are_good_and_none_behind(
     assert chain.fault == "record 2 was said twice, and those behind count for nothing"
 
 
-def test_what_is_behind_a_gap_is_left_out_unless_the_gap_is_known() -> None:
-    gappy = [*CHAIN[:2], *CHAIN[3:]]
-    chain = followed(gappy)
-    assert (chain.records, chain.good, chain.stop) == (4, 2, 2)
-    assert chain.fault == "record 2 is missing, and leads to those behind"
-    assert followed(gappy, known=CHAIN[:3]).stop is None
-    assert followed(CHAIN[3:]).stop == 0
-    assert followed(CHAIN[3:]).good == 0
-    assert followed(CHAIN[3:], known=CHAIN[:3]).stop is None
+@pytest.mark.parametrize("known", [[], CHAIN[:2], CHAIN[:3], CHAIN[3:4]])
+def test_what_is_behind_places_that_were_left_out_is_good(known: Sequence[SignedRecord]) -> None:
+    for records in ([*CHAIN[:2], *CHAIN[3:]], CHAIN[3:], [CHAIN[1], CHAIN[4]]):
+        chain = followed(records, known)
+        assert (chain.good, chain.stop, chain.fault) == (len(records), None, "")
+
+
+def test_what_fits_no_hole_is_refused() -> None:
+    other = chain_by(KEY, 1, Link(SESSION, 2, CHAIN[1].id), time=9)
+    assert followed(other, known=[*CHAIN[:2], *CHAIN[3:]]).good == 0
+    assert followed(CHAIN[2:3], known=[*CHAIN[:2], *CHAIN[3:]]).good == 1
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gossip.chains import HEAD_BYTES
 from gossip.messages import (
     Answer,
     Compare,
@@ -28,7 +29,7 @@ from gossip.messages import (
     unpack_presence,
     unpack_request,
 )
-from gossip.replica import HEAD_BYTES, Row
+from gossip.replica import Row
 
 ids = st.binary(min_size=32, max_size=32)
 keys = st.binary(min_size=16, max_size=16)

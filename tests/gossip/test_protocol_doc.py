@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import gossip.admission
+import gossip.chains
 import gossip.company
 import gossip.limits
 import gossip.mesh.host
@@ -56,6 +57,7 @@ MODULES: tuple[Any, ...] = (
     gossip.messages,
     gossip.transport,
     gossip.replica,
+    gossip.chains,
     gossip.sync,
     gossip.presence,
     gossip.protocol,

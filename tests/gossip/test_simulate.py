@@ -47,7 +47,7 @@ def test_partition_loss_and_churn_heal_within_two_rounds() -> None:
         world.at(world.rng.uniform(50.0, 60.0), partial(world.start, victim))
     world.run(62)
     assert len(world.digests()) > 1, "the parts have heard different things"
-    said = {signed for node in world.nodes for *_, signed in node.archive.positions()}
+    said = {signed for node in world.nodes for *_, signed, _ in node.archive.positions()}
     assert len(said) >= 100
     world.split()
     world.loss = 0.0

@@ -10,6 +10,7 @@ import pytest
 from gossip.feeds import Link
 from gossip.identity import Identity
 from gossip.positions import Holding, Position
+from gossip.rebuild import rebuild
 from gossip.schema import SCHEMA
 from gossip.statements import (
     Program,
@@ -18,8 +19,9 @@ from gossip.statements import (
     keep_job,
     keep_program,
     keep_record,
+    prune_record,
 )
-from gossip.store import PAGE_ROWS, Reader, Store, rebuild
+from gossip.store import PAGE_ROWS, Reader, Store
 from gossip.swarms import PUBLIC_SWARM
 from gossip.wire import decode
 from skep.errors import HomeError, StoreCorrupt
@@ -253,12 +255,38 @@ def test_a_home_from_before_the_swarm_is_read_and_brought_up_to_date(tmp_path: P
         with closing(opener(path)) as reader:
             assert list(reader.said(TASK, "run")) == reader.said_by(KEY.public, TASK, "run") == said
             assert [one.seq for one in reader.positions(SWARM)] == list(range(len(CHAIN)))
-            assert len(reader.chain(KEY.public, SESSION, 0, 50, 1 << 20)) == 50
     with closing(Store.open(path)) as store:
+        assert len(store.chain(KEY.public, SESSION, 0, 50, 1 << 20)) == 50
         size = sum(len(one.body) + 64 for one in said)
         assert store.holdings() == {KEY.public: Holding(50, size)}
         assert store.is_built_on(content_id("parent"))
         assert not store.is_built_on(content_id("p"))
+
+
+def test_behind_a_hole_a_place_tells_what_it_follows_pruned_or_not(tmp_path: Path) -> None:
+    kept = [CHAIN[2], CHAIN[3], CHAIN[6], CHAIN[9]]
+    with closing(Store.open(tmp_path / "skep.db")) as store:
+        store.commit(one for signed in kept for one in keep_record(signed, own=False))
+        store.commit(prune_record(CHAIN[6]))
+        found = [(one.seq, one.prev) for one in store.positions(SWARM)]
+        assert [place[2:] for place in store.places(KEY.public, SESSION)] == [
+            (one.record.seq, one.id, prev) for one, (_, prev) in zip(kept, found, strict=True)
+        ]
+        (stock,) = store.stock(SWARM)
+    assert found == [(2, CHAIN[1].id), (3, None), (6, CHAIN[5].id), (9, CHAIN[8].id)]
+    assert (stock.records, stock.pruned, stock.forked) == (3, 1, False)
+
+
+def test_a_range_goes_past_what_was_pruned_to_what_is_left_as_far_as_its_limits(
+    tmp_path: Path,
+) -> None:
+    with closing(Store.open(tmp_path / "skep.db")) as store:
+        store.commit(one for signed in CHAIN for one in keep_record(signed, own=False))
+        store.commit(one for signed in CHAIN[3:40] for one in prune_record(signed))
+        left = [one.signature + one.body for one in [*CHAIN[:3], *CHAIN[40:]]]
+        assert store.chain(KEY.public, SESSION, 0, 50, 1 << 20) == left
+        assert store.chain(KEY.public, SESSION, 1, 50, 1 << 20, 4) == left[1:5]
+        assert store.chain(KEY.public, SESSION, 3, 50, 1) == left[3:4]
 
 
 def test_places_come_in_order_of_the_feeds_for_one_swarm(tmp_path: Path) -> None:

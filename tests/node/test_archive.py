@@ -144,16 +144,18 @@ def test_good_chains_are_taken_and_bad_ones_refused_whole(skep: Skep, tmp_path: 
     forged = chain_by(Identity(b"f" * 32), 3, swarm=PUBLIC_SWARM)
     forged[2] = decode(bytes(64) + forged[2].body)
     gappy = chain_by(OTHER, 4, Link(b"session2", 0, bytes(32)), swarm=PUBLIC_SWARM)
+    other = chain_by(OTHER, 1, Link(b"session3", 0, bytes(32)), swarm=PUBLIC_SWARM, time=9)[0]
+    torn = chain_by(OTHER, 3, Link(b"session3", 0, bytes(32)), swarm=PUBLIC_SWARM)
     file = archive(
         tmp_path / "x.skep",
-        [*good, *forged, gappy[0], gappy[2], gappy[3]],
+        [*good, *forged, gappy[0], gappy[2], gappy[3], other, *torn[1:]],
         {program_id(CHILD): CHILD, bytes(32): PARENT},
     )
     answer = skep(tmp_path / "b", "import", file, expect=1)
     lines = answer.splitlines()
-    assert lines[0] == "took 4 records and 1 programs"
+    assert lines[0] == "took 6 records and 1 programs"
     assert sorted(line.split(" of ")[0] + ":" + line.split(":")[1] for line in lines[1:3]) == [
-        "refused 2 records: record 1 is missing, and leads to those behind",
+        "refused 3 records: record 1 does not continue the one before it",
         "refused 3 records: record 2 has a wrong signature",
     ]
     assert lines[3:] == [
@@ -161,11 +163,11 @@ def test_good_chains_are_taken_and_bad_ones_refused_whole(skep: Skep, tmp_path: 
         "skep: not everything in x.skep could be taken",
     ]
     records, programs = read(tmp_path / "b")
-    assert records == [*good, gappy[0]]
+    assert records == [*good, gappy[0], gappy[2], gappy[3]]
     assert programs == {program_id(CHILD): CHILD}
     found = json.loads(skep(tmp_path / "c", "import", file, "--json", expect=1).split("skep:")[0])
-    assert (found["records"], found["known"], found["chains"]) == (4, 0, 3)
-    assert [one["records"] for one in found["refused"]] in ([3, 2], [2, 3])
+    assert (found["records"], found["known"], found["chains"]) == (6, 0, 4)
+    assert [one["records"] for one in found["refused"]] == [3, 3]
     assert (found["mismatched"], found["unreadable"]) == (1, 0)
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import trio
 
+from gossip.chains import HEAD_BYTES
 from gossip.mesh import node as mesh_node
 from gossip.mesh import open_mesh
 from gossip.messages import Compare, Records, Rows, Same, Want, pack, unpack_request
-from gossip.replica import HEAD_BYTES, Row, chain_key
+from gossip.replica import Row, chain_key
 from gossip.swarms import PUBLIC_SWARM
 from gossip.validate import RECORD
 from node import door, swarm
