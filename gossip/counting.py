@@ -10,6 +10,17 @@ CHAIN = """
 """
 """Records of a chain. The index goes past those that were pruned, however many there are."""
 
+IS_FOLLOWED = """
+    EXISTS (
+        SELECT 1 FROM records AS later WHERE later.author = records.author
+        AND later.session = records.session AND later.seq > records.seq
+    ) AND NOT EXISTS (
+        SELECT 1 FROM records AS twin WHERE twin.author = records.author
+        AND twin.session = records.session AND twin.seq = records.seq AND twin.id <> records.id
+    )
+"""
+"""Whether a record is neither the last of its chain nor half of a fork's proof."""
+
 STOCK = """
     SELECT author, session, sum(size > 0), sum(size = 0), sum(size),
         count(*) > count(DISTINCT seq), max(time)

@@ -70,8 +70,9 @@ class Intake:
     def _going(self, fresh: Sequence[SignedRecord], excess: int) -> tuple[list[SignedRecord], int]:
         """What has to go for new records, as far as it is found in one go, and where that ended.
 
-        Each record is looked at once: what is worth keeping stays so. Where only part is found, the
-        quota is passed a little, and the next delivery goes on from there.
+        Each record is looked at once: what is worth keeping stays so, and of what was the last of
+        its chain by then there is little; the next start looks at it again. Where only part is
+        found, the quota is passed a little, and the next delivery goes on from there.
         """
         if not fresh or excess <= 0:
             return [], self._looked_at

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from gossip.addresses import Scope, may_be_told, scope_of_connection
 from gossip.admission import FORGED, MALFORMED, SILENT, Admission, Standing
+from gossip.answers import Archive, answer
 from gossip.company import Peer
 from gossip.effects import (
     Announce,
@@ -60,7 +61,7 @@ from gossip.params import Params
 from gossip.presence import Attendance
 from gossip.rendezvous import Rendezvous
 from gossip.replica import Replica
-from gossip.sync import Archive, Sync
+from gossip.sync import Sync
 from gossip.texts import Shelf, Texts
 from gossip.transport import Connected, Disconnected, Heard, Misbehaved, Service
 from gossip.twin import Twin
@@ -122,6 +123,7 @@ class Core:
         self.peers: dict[bytes, Peer] = {}
         self.attendance = Attendance()
         self.wall_offset_ms = wall_ms - round(now * 1000)
+        self._archive = archive
         self._swarm = swarm
         self._params = params
         self._rng = random.Random(seed)  # noqa: S311 - choices, not secrets
@@ -144,7 +146,6 @@ class Core:
             swarm=swarm,
             params=params,
             replica=replica,
-            archive=archive,
             validator=self.validator,
             admission=Admission(params, known, now, closed_s),
             blame=self._blame,
@@ -352,7 +353,7 @@ class Core:
     def _answer(self, peer: bytes, request: Request) -> Answer:
         match request:
             case Compare() | Want() | Proof():
-                return self.sync.asked(request)
+                return answer(request, self.replica, self._archive)
             case Have():
                 self._ask(peer, self.sync.fetch(self._now, peer, rows_of(request.rows)))
                 return Same()

@@ -2,8 +2,9 @@
 
 What goes are the oldest runs that led to nothing, and records of kinds that mean nothing here. What
 stays, whatever happens: the own records; every run of a program that anything was built on or that
-anybody claims; claims, notes, profiles and retractions. Old is what came here first: what an author
-says of the time may be anything.
+anybody claims; claims, notes, profiles and retractions; the last record of each chain and the
+proofs of forks, without which nobody could learn of what stood before. Old is what came here first:
+what an author says of the time may be anything.
 """
 
 from collections.abc import Callable, Iterable

@@ -21,7 +21,7 @@ from urllib.parse import quote
 import msgspec
 from sqlite_utils import Database
 
-from gossip.counting import CHAIN, KINDS, LAST_RUN, LAST_SWARM, STOCK
+from gossip.counting import CHAIN, IS_FOLLOWED, KINDS, LAST_RUN, LAST_SWARM, STOCK
 from gossip.disk import FORBIDDEN_ADVICE, FULL_ADVICE
 from gossip.jobs import Job
 from gossip.positions import Holding, Position, Stock, linked
@@ -354,6 +354,9 @@ class Store(Reader):
     def prunable(self, author: bytes, after: int, limit: int) -> list[tuple[int, SignedRecord]]:
         """Records that might be pruned, with their numbers of arrival, oldest first.
 
+        The last record of a chain is none of them, since it vouches for all before it, nor are
+        two that share a place.
+
         Args:
             author: whose records are none of them.
             after: number of arrival behind which to begin; 0 for the first.
@@ -361,7 +364,8 @@ class Store(Reader):
         """
         rows = self._rows(
             "SELECT arrival, id, body, signature FROM records WHERE arrival > ? AND author != ? "  # noqa: S608
-            f"AND kind NOT IN ('', {', '.join('?' * len(KEPT_KINDS))}) ORDER BY arrival LIMIT ?",
+            f"AND kind NOT IN ('', {', '.join('?' * len(KEPT_KINDS))}) AND {IS_FOLLOWED} "
+            "ORDER BY arrival LIMIT ?",
             (after, author, *KEPT_KINDS, limit),
         )
         return [(row[0], self._signed(row[1:])) for row in rows]

@@ -2,22 +2,23 @@
 
 Gossip is a hint; this is the guarantee. One comparison with one peer goes: are the digests the
 same? If not, its rows; then ranges of records until nothing of its rows is missing here; then the
-proofs of forks. A peer that is behind is told so and does the same from its side. Whatever breaks
-off is taken up by the next comparison, with whomever that is.
+proofs of forks. A peer that is behind is told so and does the same from its side. Last, now and
+then, it is asked for holes; see `gossip.holes`. Whatever breaks off is taken up by the next
+comparison, with whomever that is. Answering is `gossip.answers`.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable
 
 from gossip.admission import BROKEN_PROMISE, FORGED, MALFORMED, Admission
 from gossip.chains import HEAD_BYTES
+from gossip.fetches import FETCH_MAX, Brought, Fetch
+from gossip.holes import Patience, Rounds
 from gossip.messages import (
     HAVE_MAX,
     RANGES_MAX,
     RECORDS_MAX,
     RECORDS_MAX_BYTES,
-    ROWS_MAX,
     Answer,
     Compare,
     Have,
@@ -40,66 +41,14 @@ EARLY_MAX = 512
 
 EARLY_S = 60.0
 
-FETCH_MAX = 8192
-"""Rows of one peer that are kept at once; the others are listed again when these are done."""
-
 PAGES_MAX = 64
 """Pages of rows in one comparison: a peer can invent chains without end."""
-
-FAILED_MAX, FAILED_S = 8192, 30.0
-"""Rows of one peer that led to nothing, and for how long they are not tried again as they are."""
 
 DEFERRED_MAX = 8192
 """Chains held back by a quota that are remembered; others are only asked for too early."""
 
 BUSY_S = 3.0
 """For so long nobody else is asked for what a peer was asked for."""
-
-
-class Archive(Protocol):
-    """Where stored records are read from."""
-
-    def chain(self, author: bytes, session: bytes, start: int, stop: int) -> list[bytes]:
-        """Records `signature ‖ body` of a chain in order of position, within a message's limits;
-        both where two share a position."""
-        ...
-
-
-class Fetch:
-    """What is to be had from one peer.
-
-    Attributes:
-        rows: its chains that have something which is not here.
-        probes: chains that diverged: where their fork can be, from the first to the last position.
-        failed: rows that led to nothing.
-        asked: what it has not answered yet.
-        asked_at: when it was asked.
-        after: where its next page of rows begins, empty if there is none.
-        pages: how many there were in this comparison.
-        compare_again: whether another one is due.
-    """
-
-    def __init__(self) -> None:
-        self.rows: dict[bytes, Row] = {}
-        self.probes: dict[bytes, tuple[int, int]] = {}
-        self.failed: dict[bytes, Row] = {}
-        self.asked: Request | None = None
-        self.asked_at = self.failed_since = 0.0
-        self.after = b""
-        self.pages = 0
-        self.compare_again = False
-
-    def drop(self, key: bytes) -> None:
-        """Let a chain be until the next comparison."""
-        self.rows.pop(key, None)
-        self.probes.pop(key, None)
-
-    def fail(self, key: bytes) -> None:
-        """Let a chain be until the peer says something else of it."""
-        row = self.rows.get(key)
-        if row is not None and len(self.failed) < FAILED_MAX:
-            self.failed[key] = row
-        self.drop(key)
 
 
 class Sync:
@@ -109,7 +58,6 @@ class Sync:
         swarm: its id.
         params: limits.
         replica: the index; this is its only writer.
-        archive: the records behind the index.
         validator: checks records.
         admission: how many may come in.
         blame: told of what peers did wrong: (peer, points, why).
@@ -121,7 +69,6 @@ class Sync:
         swarm: bytes,
         params: Params,
         replica: Replica,
-        archive: Archive,
         validator: Validator,
         admission: Admission,
         blame: Callable[[bytes, float, str], None],
@@ -129,12 +76,13 @@ class Sync:
         self._swarm = swarm
         self._params = params
         self._replica = replica
-        self._archive = archive
         self._validator = validator
         self._admission = admission
         self._blame = blame
         self._fetches: dict[bytes, Fetch] = {}
         self._deferred: dict[bytes, float] = {}
+        self._patience = Patience()
+        self._rounds = Rounds(replica)
         self._early: OrderedDict[tuple[bytes, int], tuple[float, SignedRecord]] = OrderedDict()
         self.taken: list[SignedRecord] = []
         """Records that have come in and are to be stored; whoever stores them empties the list."""
@@ -163,6 +111,7 @@ class Sync:
     def fetch(self, now: float, peer: bytes, rows: list[Row]) -> Request | None:
         """The request for records that a peer has said it has; None if one is under way."""
         fetch = self._fetches.setdefault(peer, Fetch())
+        fetch.forgive(now)
         for row in rows[: FETCH_MAX - len(fetch.rows)]:
             if self._wants(fetch, row):
                 fetch.rows[row.key] = row
@@ -179,13 +128,18 @@ class Sync:
         fetch = self._fetches.get(peer)
         if fetch is None or fetch.asked is not asked:
             return []
-        fetch.asked = None
+        fetch.asked, mending, fetch.mending = None, fetch.mending, False
+        fetch.forgive(now)
         told: list[Request] = []
         if isinstance(asked, Compare) and isinstance(answer, Rows):
             told = self._compared(peer, fetch, asked, answer)
+            if answer.rows:
+                self._rounds.begin(now, peer)
         elif isinstance(asked, Want | Proof) and isinstance(answer, Records):
-            self._received(now, peer, fetch, asked, answer)
-        elif not (isinstance(asked, Compare) and isinstance(answer, Same)):
+            self._received(now, peer, asked, answer, mending=mending)
+        elif isinstance(asked, Compare) and isinstance(answer, Same):
+            self._rounds.begin(now, peer)
+        else:
             self._blame(peer, MALFORMED, "an answer to another question")
             fetch.rows.clear()
         following = self._next(now, peer, fetch)
@@ -260,16 +214,14 @@ class Sync:
             for one in their.asked.ranges
         }
         fetch.asked_at = now
-        if now - fetch.failed_since > FAILED_S:
-            fetch.failed, fetch.failed_since = {}, now
         ranges: list[Range] = []
         for key, row in list(fetch.rows.items()):
             if len(ranges) == RANGES_MAX:
                 break
-            if key in self._deferred or not (self._lacks(row) or key in fetch.probes):
+            if key in self._deferred or not (self._lacks(row) or key in fetch.searches):
                 fetch.drop(key)
-            elif key not in busy:
-                ranges += self._range(fetch, row)
+            elif key not in busy and (found := fetch.range(row, self._replica)) is not None:
+                ranges.append(found)
         if ranges:
             fetch.asked = Want(self._swarm, tuple(ranges))
             return fetch.asked
@@ -290,66 +242,140 @@ class Sync:
         if fetch.compare_again:
             fetch.compare_again = False
             return self.compare(peer)
-        return None
+        if holes := self._rounds.ranges(peer):
+            fetch.asked, fetch.mending = Want(self._swarm, holes), True
+        return fetch.asked
 
     def _is_here(self, key: bytes, seq: int) -> bool:
         chain = self._replica.chain(key)
         return chain is not None and (seq < chain.next or chain.fork is not None)
 
-    def _range(self, fetch: Fetch, row: Row) -> Iterator[Range]:
-        """What of a peer's chain to ask for next, if it is not just the proof of its fork."""
-        mine = self._replica.row(row.key)
-        here = mine.next if mine else 0
-        same_length = mine is not None and row.next == here and not (row.forked or mine.forked)
-        if row.key in fetch.probes or same_length:
-            # Another end than ours: there is a fork before, which is looked for by halving.
-            low, high = fetch.probes.setdefault(row.key, (0, here - 1))
-            if low <= high:
-                yield Range(row.key, _middle(low, high), _middle(low, high) + 1)
-            else:
-                fetch.drop(row.key)
-        elif row.next > here and not (mine and mine.forked):
-            yield Range(row.key, here, row.next)
-
     def _received(
-        self, now: float, peer: bytes, fetch: Fetch, asked: Want | Proof, answer: Records
+        self, now: float, peer: bytes, asked: Want | Proof, answer: Records, *, mending: bool
     ) -> None:
         """Take in records that were asked for."""
+        fetch = self._fetches[peer]
         ranges = asked.ranges if isinstance(asked, Want) else (Range(asked.key, 0, FORKED),)
-        stretches = {one.key: range(one.start, one.stop) for one in ranges}
-        moved: set[bytes] = set()
+        records = self._checked(peer, ranges, answer)
+        if records is None:
+            fetch.rows.clear()
+            return
+        # What this Skep cannot read is not left out: a chain ends before it.
+        brought = Brought(now, peer, fetch, whole=len(records) == len(answer.signed))
+        for signed in records:
+            self._offered(brought, signed)
+        if brought.leapt:
+            self._rounds.hurry()
+        if mending:
+            self._mended(brought, ranges)
+        else:
+            self._settle(brought, ranges, answer, proof=isinstance(asked, Proof))
+
+    def _checked(
+        self, peer: bytes, ranges: tuple[Range, ...], answer: Records
+    ) -> list[SignedRecord] | None:
+        """The records of an answer that mean something here; None if the peer is to blame."""
+        asked_for: dict[bytes, list[range]] = {}
+        for one in ranges:
+            asked_for.setdefault(one.key, []).append(range(one.start, one.stop))
+        found: list[SignedRecord] = []
         for signed in answer.signed:
             checked = self._validator.record(signed)
-            if not isinstance(checked.content, SignedRecord):
-                if checked.answer == "reject":
-                    self._blame(peer, FORGED if checked.forged else MALFORMED, checked.why)
-                    fetch.rows.clear()
-                    return
-                continue
-            record = checked.content.record
-            key = chain_key(record.author, record.session)
-            if record.seq not in stretches.get(key, ()):
-                self._blame(peer, BROKEN_PROMISE, "records that nobody asked for")
-                fetch.rows.clear()
-                return
-            if self._offered(now, fetch, key, checked.content):
-                moved.add(key)
-        if not moved:
-            # Nothing came, or nothing new: another comparison may find it elsewhere.
-            for key in stretches:
-                (fetch.drop if key in self._deferred else fetch.fail)(key)
+            if isinstance(checked.content, SignedRecord):
+                record = checked.content.record
+                key = chain_key(record.author, record.session)
+                if not any(record.seq in one for one in asked_for.get(key, ())):
+                    self._blame(peer, BROKEN_PROMISE, "records that nobody asked for")
+                    return None
+                found.append(checked.content)
+            elif checked.answer == "reject":
+                self._blame(peer, FORGED if checked.forged else MALFORMED, checked.why)
+                return None
+        return found
 
-    def _offered(self, now: float, fetch: Fetch, key: bytes, signed: SignedRecord) -> bool:
-        """Take one record in; whether that brought the chain nearer to the peer's."""
+    def _offered(self, brought: Brought, signed: SignedRecord) -> None:
+        """Take in one record of an answer, if it has a place."""
+        record = signed.record
+        key = chain_key(record.author, record.session)
+        brought.came.add(key)
+        twin = brought.twins.setdefault((key, record.seq, record.prev), signed)
+        if self._placed(brought, key, signed) or (
+            twin.id != signed.id and self._proved(brought, key, twin, signed)
+        ):
+            brought.moved.add(key)
+
+    def _placed(self, brought: Brought, key: bytes, signed: SignedRecord) -> bool:
+        """Whether a record, if it was taken in, brought its chain nearer to the peer's."""
         place, seq = self._replica.place(signed), signed.record.seq
         if place in ("diverged", "known"):
-            return _narrowed(fetch, key, seq, agrees=place == "known")
-        if place not in ("new", "fork") or not self._admitted(now, key, signed):
+            return brought.fetch.narrowed(key, seq, agrees=place == "known")
+        if place == "gap" and not self._may_leap(brought, key, seq):
             return False
-        self._put(now, key, signed)
+        if place == "frozen" or not self._admitted(brought.now, key, signed):
+            return False
+        self._put(brought.now, key, signed)
+        brought.last = (key, seq)
+        if place == "gap":
+            brought.leapt = True
+            self._offer_early(brought.now, key, seq)
         if place == "fork":
-            fetch.probes.pop(key, None)
+            brought.fetch.searches.pop(key, None)
         return True
+
+    def _may_leap(self, brought: Brought, key: bytes, seq: int) -> bool:
+        """Whether the places before a record may be a hole: the peer has left them out."""
+        if not brought.whole or key in self._deferred or seq + 1 >= FORKED:
+            return False
+        chain = self._replica.chain(key)
+        here = chain.next if chain else 0
+        return self._patience.left_out(brought.now, brought.peer, key, here)
+
+    def _proved(self, brought: Brought, key: bytes, one: SignedRecord, other: SignedRecord) -> bool:
+        """Take in two records that are a fork by themselves, whatever is a hole around them."""
+        if not self._replica.may_fork(one):
+            return False
+        fresh = [each for each in (one, other) if self._replica.place(each) != "known"]
+        if not all(self._admitted(brought.now, key, each) for each in fresh):
+            return False
+        self._replica.freeze(one, other)
+        self.taken += fresh
+        brought.fetch.searches.pop(key, None)
+        return True
+
+    def _settle(
+        self, brought: Brought, ranges: tuple[Range, ...], answer: Records, *, proof: bool
+    ) -> None:
+        """Let chains be that an answer did not bring further: another peer may."""
+        fetch, size = brought.fetch, sum(map(len, answer.signed))
+        full = len(answer.signed) >= RECORDS_MAX or size >= RECORDS_MAX_BYTES
+        for one in ranges:
+            key = one.key
+            if key in fetch.searches and key not in brought.came and not (proof or full):
+                fetch.passed_over(one)
+                brought.moved.add(key)
+            mine = self._replica.row(key)
+            if key not in fetch.searches and not proof and mine and mine.next > one.start:
+                continue  # It came from somebody else meanwhile, and there may be more.
+            if key in brought.moved or (brought.came and key not in brought.came):
+                continue  # There may be more, and there was no room for it.
+            if key in self._deferred:
+                fetch.drop(key)
+            else:
+                fetch.fail(key)
+
+    def _mended(self, brought: Brought, ranges: tuple[Range, ...]) -> None:
+        """Go on with a round for holes, and with forks that showed at one."""
+        fetch = brought.fetch
+        if brought.came & self._deferred.keys():
+            self._rounds.stop(brought.peer)
+        else:
+            self._rounds.answered(brought.peer, ranges, brought.last)
+        for key in fetch.searches.keys() - fetch.rows.keys():
+            row = self._replica.row(key)
+            if row is None or fetch.failed.get(key) == row:
+                del fetch.searches[key]
+            else:
+                fetch.rows[key] = row
 
     def _admitted(self, now: float, key: bytes, signed: SignedRecord) -> bool:
         if self._replica.chain(key) is None and self._replica.size >= self._params.feeds_max:
@@ -391,59 +417,17 @@ class Sync:
             self._replica.put(signed)
             self.taken.append(signed)
 
+    def _offer_early(self, now: float, key: bytes, end: int) -> None:
+        """Take in what came too early and stands before a place, in the hole that is there now."""
+        for one in [one for one in self._early if one[0] == key and one[1] < end]:
+            _, signed = self._early.pop(one)
+            if self._replica.place(signed) == "new" and self._admitted(now, key, signed):
+                self._put(now, key, signed)
+
     def own(self, signed: SignedRecord) -> None:
         """Index a record of this node, which is stored already."""
         if self._replica.place(signed) == "new":
             self._replica.put(signed)
-
-    def asked(self, request: Compare | Want | Proof) -> Answer:
-        """Answer a peer."""
-        if isinstance(request, Compare):
-            if request.digest == self._replica.digest():
-                return Same()
-            rows = self._replica.rows(request.after, ROWS_MAX)
-            return Rows(b"".join(row.packed() for row in rows), len(rows) == ROWS_MAX)
-        if isinstance(request, Proof):
-            chain = self._replica.chain(request.key)
-            if chain is None or chain.fork is None:
-                return Records(())
-            both = self._archive.chain(
-                chain.author, chain.session, chain.fork.seq, chain.fork.seq + 1
-            )
-            return Records(tuple(both[:RECORDS_MAX]))
-        return Records(tuple(self._wanted(request)))
-
-    def _wanted(self, want: Want) -> Iterator[bytes]:
-        left, count = RECORDS_MAX_BYTES, RECORDS_MAX
-        for one in want.ranges:
-            chain = self._replica.chain(one.key)
-            if chain is None or left <= 0 or count <= 0:
-                continue
-            stop = min(one.stop, one.start + count)
-            for signed in self._archive.chain(chain.author, chain.session, one.start, stop):
-                if left <= 0 or count <= 0:
-                    break
-                left -= len(signed)
-                count -= 1
-                yield signed
-
-
-def _middle(low: int, high: int) -> int:
-    """Where a fork between two positions is looked for next."""
-    return (low + high) // 2
-
-
-def _narrowed(fetch: Fetch, key: bytes, seq: int, *, agrees: bool) -> bool:
-    """Use a record that is here, or follows one that is not, in looking for a fork; whether it
-    brought the search further."""
-    low, high = fetch.probes.get(key, (0, -1))
-    if key in fetch.probes and seq == _middle(low, high):
-        fetch.probes[key] = (seq + 1, high) if agrees else (low, seq - 1)
-        return True
-    if key in fetch.probes or agrees:
-        return False
-    fetch.probes[key] = (0, seq - 1)
-    return True
 
 
 def _is_ahead(mine: Row, theirs: Row | None) -> bool:

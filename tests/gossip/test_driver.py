@@ -92,7 +92,7 @@ async def test_what_was_asked_before_a_failure_is_refused_and_not_left_open(
     pair: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = pair
-    monkeypatch.setattr(one.swarm.core.sync, "asked", lambda *_: 1 / 0)
+    monkeypatch.setattr(one.swarm.core, "_answer", lambda *_: 1 / 0)
     with trio.fail_after(10), pytest.raises(Exception, match="refused"):
         await answers(one, other)
     await understand(one, other)

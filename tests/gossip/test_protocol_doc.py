@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 import gossip.admission
+import gossip.answers
 import gossip.chains
 import gossip.company
+import gossip.fetches
+import gossip.holes
 import gossip.limits
 import gossip.mesh.host
 import gossip.mesh.muxer
@@ -58,6 +61,9 @@ MODULES: tuple[Any, ...] = (
     gossip.transport,
     gossip.replica,
     gossip.chains,
+    gossip.answers,
+    gossip.fetches,
+    gossip.holes,
     gossip.sync,
     gossip.presence,
     gossip.protocol,

@@ -126,6 +126,17 @@ def test_parents_stay_when_their_child_came_later_or_comes_now(tmp_path: Path) -
         assert list(store.feeds()) == [records[0], *records[2:], *child]
 
 
+def test_the_last_of_a_chain_and_both_records_of_a_fork_stay(tmp_path: Path) -> None:
+    records = chain_of(["a", "b", "c", "d"])
+    twin = chain_by(OTHER, 1, Link(SESSION, 1, records[0].id), time=9)
+    alone = chain_by(Identity(b"a" * 32), 1)
+    with closing(Store.open(tmp_path / "skep.db")) as store:
+        Intake(store, KEY.public).take([*alone, *records, *twin])
+        going = [one for _, one in store.prunable(KEY.public, 0, 99)]
+        assert going == [records[0], records[2]]
+        assert [one.id for _, one in store.prunable(OTHER.public, 0, 99)] == []
+
+
 def test_own_records_take_no_room_and_never_go(tmp_path: Path) -> None:
     own = chain_by(KEY, 20)
     others = chain_of(["a", "b", "c"])

@@ -6,7 +6,8 @@ from itertools import count, islice
 import pytest
 from msgspec.structs import replace
 
-from gossip.admission import MALFORMED, Admission
+from gossip.admission import MALFORMED
+from gossip.fetches import FETCH_MAX
 from gossip.messages import (
     HAVE_MAX,
     ROWS_MAX,
@@ -14,29 +15,25 @@ from gossip.messages import (
     Compare,
     Have,
     MessageError,
-    Proof,
     Records,
     Request,
     Rows,
-    Same,
     Want,
     pack,
     unpack_request,
 )
-from gossip.params import NODE, Params
-from gossip.replica import Replica, Row, chain_key
+from gossip.params import NODE
+from gossip.replica import Row, chain_key
 from gossip.simulate import MemoryArchive
-from gossip.sync import BUSY_S, FETCH_MAX, PAGES_MAX, Sync
-from gossip.validate import Validator
+from gossip.sync import BUSY_S, PAGES_MAX
 from gossip.wire import decode, encode
-from skep.records import SignedRecord
 from tests.factories import make_run
 from tests.gossip.scenes import make_record
+from tests.gossip.sides import PEER, Side
 from tests.gossip.swarm_scenes import SWARM, author, branch, chain
 
 ANNA, BERT = author(1), author(2)
 KEY = chain_key(ANNA.public, b"session1")
-PEER = BERT.public
 
 
 class Scanty(MemoryArchive):
@@ -45,48 +42,6 @@ class Scanty(MemoryArchive):
     def chain(self, author: bytes, session: bytes, start: int, stop: int) -> list[bytes]:
         """Records of a chain."""
         return super().chain(author, session, start, stop)[:2]
-
-
-class Side:
-    """One side of a comparison."""
-
-    def __init__(
-        self,
-        records: list[SignedRecord],
-        params: Params = NODE,
-        archive: MemoryArchive | None = None,
-    ) -> None:
-        self.archive = archive or MemoryArchive()
-        self.archive.keep(records)
-        self.blamed: list[tuple[float, str]] = []
-        self.replica = Replica(self.archive.positions())
-        self.sync = Sync(
-            swarm=SWARM,
-            params=params,
-            replica=self.replica,
-            archive=self.archive,
-            validator=Validator(SWARM),
-            admission=Admission(params, {}, 0.0),
-            blame=lambda _, points, why: self.blamed.append((points, why)),
-        )
-
-    def answer(self, request: Request) -> Answer:
-        """What a peer gets."""
-        return self.sync.asked(request) if isinstance(request, Compare | Want | Proof) else Same()
-
-    def compare(self, other: "Side", now: float = 0.0) -> list[Request]:
-        """One comparison to its end; what was asked."""
-        asked: list[Request] = []
-        first = self.sync.compare(PEER)
-        waiting = [first] if first else []
-        while waiting:
-            request = waiting.pop()
-            asked.append(request)
-            if not isinstance(request, Have):
-                waiting += self.sync.answered(now, PEER, request, other.answer(request))
-            self.archive.keep(self.sync.taken)
-            self.sync.taken.clear()
-        return asked
 
 
 class Liar(Side):
@@ -169,7 +124,7 @@ def test_a_large_swarm_is_fetched_whole_through_small_pages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("gossip.sync.FETCH_MAX", 7)
-    monkeypatch.setattr("gossip.sync.ROWS_MAX", 10)
+    monkeypatch.setattr("gossip.answers.ROWS_MAX", 10)
     other = Side([one for number in range(1, 30) for one in chain(author(number), 2)])
     one = Side([])
     one.compare(other)
