@@ -136,11 +136,6 @@ class Rounds:
         else:
             one.key, one.seq = asked[-1].key, asked[-1].stop
 
-    def stop(self, peer: bytes) -> None:
-        """End the round with a peer where it is: no more may come in for now."""
-        if peer in self._rounds:
-            self._rounds[peer].left = 0
-
     def hurry(self) -> None:
         """There are new holes: nobody's pause has to be long."""
         for one in self._rounds.values():

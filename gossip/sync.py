@@ -309,9 +309,11 @@ class Sync:
         place, seq = self._replica.place(signed), signed.record.seq
         if place in ("diverged", "known"):
             return brought.fetch.narrowed(key, seq, agrees=place == "known")
-        if place == "gap" and not self._may_leap(brought, key, seq):
+        if place == "frozen" or (place == "gap" and not self._may_leap(brought, key, seq)):
             return False
-        if place == "frozen" or not self._admitted(brought.now, key, signed):
+        if place == "new" and key in brought.fetch.searches:
+            return False  # It would stand in a hole, and may be of either branch.
+        if not self._admitted(brought.now, key, signed):
             return False
         self._put(brought.now, key, signed)
         brought.last = (key, seq)
@@ -350,7 +352,8 @@ class Sync:
         full = len(answer.signed) >= RECORDS_MAX or size >= RECORDS_MAX_BYTES
         for one in ranges:
             key = one.key
-            if key in fetch.searches and key not in brought.came and not (proof or full):
+            idle = key not in brought.moved and key not in self._deferred
+            if key in fetch.searches and idle and not (proof or full):
                 fetch.passed_over(one)
                 brought.moved.add(key)
             mine = self._replica.row(key)
@@ -366,10 +369,7 @@ class Sync:
     def _mended(self, brought: Brought, ranges: tuple[Range, ...]) -> None:
         """Go on with a round for holes, and with forks that showed at one."""
         fetch = brought.fetch
-        if brought.came & self._deferred.keys():
-            self._rounds.stop(brought.peer)
-        else:
-            self._rounds.answered(brought.peer, ranges, brought.last)
+        self._rounds.answered(brought.peer, ranges, brought.last)
         for key in fetch.searches.keys() - fetch.rows.keys():
             row = self._replica.row(key)
             if row is None or fetch.failed.get(key) == row:

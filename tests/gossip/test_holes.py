@@ -10,9 +10,19 @@ from msgspec.structs import replace
 from gossip.feeds import Link
 from gossip.fetches import FAILED_S
 from gossip.holes import LEAP_S, ROUND_MAX_S, ROUND_REQUESTS, ROUND_S
-from gossip.messages import RANGES_MAX, Want, pack, unpack_request
+from gossip.messages import (
+    RANGES_MAX,
+    Answer,
+    Proof,
+    Records,
+    Request,
+    Rows,
+    Want,
+    pack,
+    unpack_request,
+)
 from gossip.params import NODE
-from gossip.replica import FORKED, Hole, chain_key
+from gossip.replica import FORKED, Hole, Row, chain_key
 from gossip.wire import decode, encode
 from skep.records import NO_PREVIOUS, SignedRecord
 from tests.factories import make_run
@@ -186,6 +196,20 @@ def test_a_quota_holds_a_chain_back_and_makes_no_hole() -> None:
     assert (length(one), holes(one)) == (12, [(1, 2)])
 
 
+def test_what_a_quota_held_back_is_no_hole_though_what_follows_it_would_fit() -> None:
+    place, records = Link(b"session1", 0, NO_PREVIOUS), []
+    for number, note in enumerate(["", "", "n" * 400, ""]):
+        run = replace(make_run("p", pinned=2.0, seed=number), note=note)
+        body = encode(make_record(run, place, author=ANNA.public, swarm=SWARM))
+        records.append(decode(ANNA.sign(body) + body))
+        place = place.after(body)
+    small = len(records[0].body)
+    one = Side([], replace(NODE, author_bytes=2.5 * small, author_bytes_s=1.0))
+    for peer in PEERS[:3]:
+        one.compare(side(records, {0}), peer=peer)
+    assert (length(one), holes(one)) == (2, [(0, 1)])
+
+
 def test_what_this_version_cannot_read_was_not_left_out() -> None:
     body = encode(make_record(make_run("p", pinned=2.0), author=ANNA.public, swarm=SWARM))
     record = decode(ANNA.sign(body) + body).record
@@ -217,15 +241,29 @@ def test_what_is_heard_of_a_hole_is_taken() -> None:
     assert not one.sync.behind
 
 
-def test_a_leap_may_be_as_long_as_a_message_can_say_and_no_longer() -> None:
+def test_a_proof_brings_nothing_to_a_place_that_no_row_can_name() -> None:
+    class Hostile(Side):
+        def answer(self, request: Request) -> Answer:
+            """A forked row, and as its proof a record that is too far away."""
+            if isinstance(request, Proof):
+                return Records((beyond.signature + beyond.body,))
+            return Rows(Row(KEY, 2, bytes(16), forked=True).packed(), more=False)
+
+    beyond = signed_by(ANNA, Link(b"session1", FORKED - 1, bytes([7]) * 32))
+    one = side(TRUNK[:3])
+    for peer in PEERS[:4]:
+        asked = one.compare(Hostile([]), peer=peer)
+        assert any(isinstance(request, Proof) for request in asked)
+    assert (length(one), holes(one)) == (3, [])
+
+
+def test_a_leap_may_be_as_long_as_a_message_can_say() -> None:
     far = signed_by(ANNA, Link(b"session1", FORKED - 2, bytes([7]) * 32))
-    beyond = signed_by(ANNA, Link(b"session2", FORKED - 1, bytes([7]) * 32))
-    one, other = side([]), side([TRUNK[0], far, beyond])
+    one, other = side([]), side([TRUNK[0], far])
     asked = one.compare(other)
     asked += one.compare(other, now=LATER)
     asked += one.compare(other, now=LATER + ROUND_S)
     assert holes(one) == [(1, FORKED - 2)]
-    assert one.replica.size == 1
     assert [row.next for row in one.replica.rows()] == [FORKED - 1]
     assert all(unpack_request(pack(request)) == request for request in wants(asked))
 
@@ -276,6 +314,38 @@ def test_a_fork_is_found_past_holes_on_both_sides(
     two.archive._pruned.clear()
     two.compare(one)
     assert two.replica.digest() == one.replica.digest()
+
+
+def fork_of(one: Side) -> int | None:
+    """Where Anna's chain is forked."""
+    found = one.replica.chain(KEY)
+    return found.fork.seq if found and found.fork else None
+
+
+def test_a_fork_is_found_before_a_hole_that_no_answer_reaches_over() -> None:
+    long = chain(ANNA, 1200)
+    mine = [record for record in long if not 20 <= record.record.seq < 1100]
+    one = side(mine)
+    one.compare(side(mine))
+    one.compare(side(branch(long, 10, 1190, 9000)), now=LATER)
+    assert fork_of(one) == 10
+
+
+def test_what_only_fits_a_hole_does_not_mislead_the_search() -> None:
+    long = chain(ANNA, 31)
+    one = side([record for record in long if not 16 <= record.record.seq < 26])
+    one.compare(side(branch(long, 14, 17, 900), {15, 16}))
+    assert fork_of(one) == 14
+
+
+def test_two_records_prove_a_fork_in_a_hole_that_neither_fits() -> None:
+    one = side([record for record in TRUNK if record.record.seq != 5])
+    others = [branch(TRUNK, 5, 1, seed)[5] for seed in (900, 950)]
+    other = side([*TRUNK[:5], *others])
+    one.compare(other)
+    assert fork_of(one) == 5
+    assert one.replica.digest() == other.replica.digest()
+    assert {record.id for record in others} <= bodies(one)
 
 
 def test_a_fork_whose_proof_nobody_has_ends_the_search_and_blames_nobody() -> None:

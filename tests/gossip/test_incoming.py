@@ -64,6 +64,8 @@ def test_what_fits_no_hole_is_refused() -> None:
     other = chain_by(KEY, 1, Link(SESSION, 2, CHAIN[1].id), time=9)
     assert followed(other, known=[*CHAIN[:2], *CHAIN[3:]]).good == 0
     assert followed(CHAIN[2:3], known=[*CHAIN[:2], *CHAIN[3:]]).good == 1
+    behind = chain_by(KEY, 1, Link(SESSION, 4, CHAIN[2].id))
+    assert followed([CHAIN[3], *behind]).fault == "record 4 does not continue the one before it"
 
 
 @pytest.mark.parametrize(

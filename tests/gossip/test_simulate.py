@@ -130,3 +130,57 @@ def test_records_lost_from_a_restored_home_come_back() -> None:
     world.run(5)
     assert len(world.digests()) == 1
     assert all(c.fork is None for n in world.alive() if n.core for c in n.core.replica.chains)
+
+
+def test_what_everybody_let_go_of_keeps_no_newcomer_from_the_rest_and_comes_back() -> None:
+    """Five homes have pruned the same; a newcomer joins them, and much later who has it all."""
+    world = World(7, seed=8)
+    others = [chain(author(number), 120) for number in range(40, 44)]
+    others[3] = [*others[3], branch(others[3], 60, 1, 5000)[60]]
+    everything = [one for records in others for one in records]
+    gone = [one for one in everything if one.record.seq % 5 in (0, 1) and one.record.seq != 60]
+    for node in [*world.nodes[:5], world.nodes[6]]:
+        node.archive.keep(everything)
+    for node in world.nodes[:5]:
+        node.archive.prune(gone)
+    world.split(range(5), [5], [6])
+    world.run(20)
+    newcomer, old = world.nodes[5], world.nodes[6]
+    world.split(range(6), [6])
+    world.run(120)
+    assert newcomer.core is not None
+    assert world.nodes[0].core is not None
+    assert newcomer.core.replica.digest() == world.nodes[0].core.replica.digest()
+    assert len(list(newcomer.core.replica.holes())) == 3 * 24 + 12
+    assert len(newcomer.core.replica) < len(world.nodes[0].core.replica)
+    world.split()
+    world.run(120)
+    assert newcomer.links & {old.number}
+    assert list(newcomer.core.replica.holes()) == []
+    assert len(newcomer.archive.positions()) == 3 * 120 + 62
+    assert len(world.digests()) == 1
+
+
+def test_a_swarm_with_holes_that_nobody_can_fill_is_quiet_and_survives_a_restart() -> None:
+    def requests(full: bool) -> int:
+        world = World(6, seed=9, presence=False)
+        records = chain(NOBODY, 150)
+        for node in world.nodes[:5]:
+            node.archive.keep(records)
+            if not full:
+                node.archive.prune(records[1:140:3])
+        world.run(200)
+        world.kill(world.nodes[5])
+        world.run(5)
+        world.start(world.nodes[5])
+        world.run(95)
+        assert len(world.digests()) == 1
+        before = world.counts["requests"]
+        world.run(3600)
+        held = world.nodes[5].core
+        assert held is not None
+        assert len(list(held.replica.holes())) == (0 if full else 47)
+        return world.counts["requests"] - before
+
+    # One node has the holes: a few rounds with each of its peers in an hour, and nothing else.
+    assert requests(full=False) - requests(full=True) < 60

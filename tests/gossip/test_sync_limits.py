@@ -87,6 +87,19 @@ def test_a_proof_that_leads_further_back_is_followed_at_once() -> None:
     assert found.fork.seq == 5
 
 
+def test_what_comes_over_the_topic_meanwhile_does_not_end_the_fetching() -> None:
+    records = chain(ANNA, 300)
+    one, other = Side([]), Side(records)
+    compare = one.sync.compare(PEER)
+    assert compare is not None
+    (want,) = one.sync.answered(0.0, PEER, compare, other.answer(compare))
+    for signed in records[:256]:
+        one.sync.heard(0.0, signed)
+    (rest,) = one.sync.answered(0.0, PEER, want, other.answer(want))
+    assert isinstance(rest, Want)
+    assert [(each.start, each.stop) for each in rest.ranges] == [(256, 300)]
+
+
 def test_a_proof_that_a_quota_held_back_is_asked_for_again() -> None:
     trunk = chain(ANNA, 3)
     params = replace(NODE, author_records=3.0, author_records_s=1.0)
