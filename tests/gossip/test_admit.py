@@ -11,6 +11,7 @@ from gossip.feeds import Link
 from gossip.identity import Identity
 from gossip.ledger import Ledger
 from gossip.positions import Holding
+from gossip.replica import Replica
 from gossip.statements import Program
 from skep.errors import HomeError
 from skep.records import NO_PREVIOUS, Claim, SignedRecord, program_id
@@ -168,6 +169,24 @@ async def test_a_restored_backup_gets_its_later_records_back_from_peers_without_
     assert {one.record.session for one in [*first, *later]} == {first[0].record.session}
     assert [one.record.seq for one in second] == [0, 1, 2]
     assert len({one.record.session for one in second}) == 1
+
+
+async def test_a_lost_home_gets_back_what_peers_still_have_and_later_the_rest(
+    tmp_path: Path,
+) -> None:
+    async with open_ledger(tmp_path / "lost") as ledger:
+        said = await publish(ledger, *range(6))
+    home = tmp_path / "home"
+    for given, holes in (([said[0], *said[3:5]], 1), ([said[5]], 1), (said, 0)):
+        async with open_ledger(home) as ledger:
+            await ledger.admit(given)
+            places = ((p.author, p.session, p.seq, p.id, p.prev) for p in ledger.positions(SWARM))
+            replica = Replica(places)
+            assert len(list(replica.holes())) == holes
+    async with open_ledger(home) as ledger:
+        (fresh,) = await publish(ledger, 9)
+    assert feed_of(home) == [said[0], *said[3:5], said[5], *said[1:3], fresh]
+    assert (fresh.record.seq, fresh.record.prev) == (0, NO_PREVIOUS)
 
 
 @pytest.mark.parametrize("restarted", [False, True])
