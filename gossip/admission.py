@@ -35,15 +35,34 @@ SILENT = 1.0
 """For a request that got no answer, not even a refusal."""
 
 
+class _Door:
+    """New chains of many authors, one after the other: each that has to wait is told its turn.
+
+    If all were told when there is room for one, all would be asked for again at that moment.
+    """
+
+    def __init__(self, burst: float, rate: float, now: float, longest_s: float) -> None:
+        self.bucket = Bucket(burst, rate, now)
+        self._each_s = 1.0 / rate if rate else longest_s
+        self._longest_s = longest_s
+        self._last = now
+
+    def turn(self, now: float, wait: float) -> float:
+        """Seconds until the turn of one more, where there is room for one in `wait` seconds."""
+        self._last = min(max(self._last + self._each_s, now + wait), now + self._longest_s)
+        return self._last - now
+
+
 class _Author(Struct):
     records: Bucket
     bytes: Bucket
+    chains: Bucket
     total: int
     known_since: float
 
 
 class Admission:
-    """Quotas of records: each author's, those of newcomers together, everybody's.
+    """Quotas of records and new chains: each author's, those of newcomers together, everybody's.
 
     Args:
         params: the numbers.
@@ -59,12 +78,23 @@ class Admission:
         self._opens = now + closed_s
         self._all = Bucket(params.all_records, params.all_records_s, now)
         self._newcomers = Bucket(params.newcomers_records, params.newcomers_records_s, now)
+        self._newcomers_door = _Door(
+            params.newcomers_chains, params.newcomers_chains_s, now, params.newcomer_s
+        )
+        self._known_door = _Door(params.known_chains, params.known_chains_s, now, params.newcomer_s)
         self._authors: dict[bytes, _Author] = {}
         for author, total in known.items():
             self._authors[author] = self._fresh(now, total, now - params.newcomer_s)
 
-    def ask(self, now: float, author: bytes, size: int) -> float:
-        """0 if a record of `size` bytes may come in now, and is counted; else seconds to wait."""
+    def ask(self, now: float, author: bytes, size: int, *, begins: bool = False) -> float:
+        """0 if a record of `size` bytes may come in now, and is counted; else seconds to wait.
+
+        Args:
+            now: seconds.
+            author: who signed it.
+            size: its bytes.
+            begins: whether it is the first here of its chain.
+        """
         if now < self._opens:
             return self._opens - now
         known = self._authors.get(author) or self._fresh(now, 0, now)
@@ -74,9 +104,13 @@ class Admission:
         charges = [(known.records, 1.0), (known.bytes, float(size)), (self._all, 1.0)]
         if newcomer:
             charges.append((self._newcomers, 1.0))
+        door = self._newcomers_door if newcomer else self._known_door
+        if begins:
+            charges += [(known.chains, 1.0), (door.bucket, 1.0)]
         wait = max(bucket.wait(now, cost) for bucket, cost in charges)
         if wait > 0.0:
-            return wait
+            full = door.bucket.wait(now, 1.0) if begins else 0.0
+            return max(wait, door.turn(now, full)) if full else wait
         for bucket, cost in charges:
             bucket.take(cost)
         known.total += size
@@ -88,6 +122,7 @@ class Admission:
         return _Author(
             Bucket(params.author_records, params.author_records_s, now),
             Bucket(params.author_bytes, params.author_bytes_s, now),
+            Bucket(params.author_chains, params.author_chains_s, now),
             total,
             since,
         )

@@ -23,6 +23,9 @@ class Params(Struct, frozen=True, kw_only=True):
         author_total_bytes: and in all.
         newcomers_records, newcomers_records_s: the same for all authors together that this node
             has known for less than `newcomer_s`.
+        author_chains, author_chains_s: chains that one author may begin.
+        newcomers_chains, newcomers_chains_s: and all such new authors together.
+        known_chains, known_chains_s: and all the others together.
         all_records, all_records_s: the same for everybody: what this machine will check.
         feeds_max: feeds in the index; beyond it no new ones are taken.
     """
@@ -47,6 +50,12 @@ class Params(Struct, frozen=True, kw_only=True):
     newcomers_records: float = 50_000.0
     newcomers_records_s: float = 100.0
     newcomer_s: float = 24 * 3600.0
+    author_chains: float = 64.0
+    author_chains_s: float = 0.001
+    newcomers_chains: float = 8192.0
+    newcomers_chains_s: float = 0.1
+    known_chains: float = 8192.0
+    known_chains_s: float = 0.1
     all_records: float = 20_000.0
     all_records_s: float = 1000.0
     feeds_max: int = 100_000

@@ -147,7 +147,7 @@ class Core:
             params=params,
             replica=replica,
             validator=self.validator,
-            admission=Admission(params, known, now, closed_s),
+            admission=Admission(params, {me: 0, **known}, now, closed_s),
             blame=self._blame,
         )
 

@@ -44,7 +44,7 @@ EARLY_S = 60.0
 PAGES_MAX = 64
 """Pages of rows in one comparison: a peer can invent chains without end."""
 
-DEFERRED_MAX = 8192
+DEFERRED_MAX = 65_536
 """Chains held back by a quota that are remembered; others are only asked for too early."""
 
 BUSY_S = 3.0
@@ -113,7 +113,7 @@ class Sync:
         fetch = self._fetches.setdefault(peer, Fetch())
         fetch.forgive(now)
         for row in rows[: FETCH_MAX - len(fetch.rows)]:
-            if self._wants(fetch, row):
+            if self._wants(now, fetch, row):
                 fetch.rows[row.key] = row
         return self._next(now, peer, fetch) if fetch.asked is None else None
 
@@ -132,7 +132,7 @@ class Sync:
         fetch.forgive(now)
         told: list[Request] = []
         if isinstance(asked, Compare) and isinstance(answer, Rows):
-            told = self._compared(peer, fetch, asked, answer)
+            told = self._compared(now, peer, fetch, asked, answer)
             if answer.rows:
                 self._rounds.begin(now, peer)
         elif isinstance(asked, Want | Proof) and isinstance(answer, Records):
@@ -155,8 +155,11 @@ class Sync:
         found = ((peer, self._next(now, peer, fetch)) for peer, fetch in waiting)
         return [(peer, request) for peer, request in found if request is not None]
 
-    def _compared(self, peer: bytes, fetch: Fetch, asked: Compare, answer: Rows) -> list[Request]:
+    def _compared(
+        self, now: float, peer: bytes, fetch: Fetch, asked: Compare, answer: Rows
+    ) -> list[Request]:
         """Note what the peer has more of; the announcement of what it has less of, if any."""
+        self._deferred = {key: at for key, at in self._deferred.items() if at > now}
         rows = rows_of(answer.rows)
         if rows and rows[0].key <= asked.after:
             self._blame(peer, MALFORMED, "rows of another page")
@@ -164,7 +167,7 @@ class Sync:
         last, more = asked.after, answer.more
         theirs: dict[bytes, Row] = {}
         for row in rows:
-            if self._wants(fetch, row):
+            if self._wants(now, fetch, row):
                 if len(fetch.rows) >= FETCH_MAX:
                     more = True
                     break
@@ -183,9 +186,14 @@ class Sync:
             return []
         return [Have(self._swarm, b"".join(row.packed() for row in ahead[:HAVE_MAX]))]
 
-    def _wants(self, fetch: Fetch, row: Row) -> bool:
+    def _wants(self, now: float, fetch: Fetch, row: Row) -> bool:
         """Whether a row of a peer is worth asking it for more."""
-        return fetch.failed.get(row.key) != row and self._lacks(row)
+        failed = fetch.failed.get(row.key) == row
+        return not failed and not self._waits(now, row.key) and self._lacks(row)
+
+    def _waits(self, now: float, key: bytes) -> bool:
+        """Whether a quota holds a chain back."""
+        return self._deferred.get(key, 0.0) > now
 
     def _lacks(self, theirs: Row) -> bool:
         """Whether a peer with this row has anything that is not here."""
@@ -203,7 +211,6 @@ class Sync:
 
     def _next(self, now: float, peer: bytes, fetch: Fetch) -> Request | None:
         """What to ask a peer for, until it has nothing more that is missing here."""
-        self._deferred = {key: at for key, at in self._deferred.items() if at > now}
         for one, (since, _) in list(self._early.items()):
             if now - since > EARLY_S or self._is_here(*one):
                 del self._early[one]
@@ -218,7 +225,7 @@ class Sync:
         for key, row in list(fetch.rows.items()):
             if len(ranges) == RANGES_MAX:
                 break
-            if key in self._deferred or not (self._lacks(row) or key in fetch.searches):
+            if self._waits(now, key) or not (self._lacks(row) or key in fetch.searches):
                 fetch.drop(key)
             elif key not in busy and (found := fetch.range(row, self._replica)) is not None:
                 ranges.append(found)
@@ -326,7 +333,7 @@ class Sync:
 
     def _may_leap(self, brought: Brought, key: bytes, seq: int) -> bool:
         """Whether the places before a record may be a hole: the peer has left them out."""
-        if not brought.whole or key in self._deferred or seq + 1 >= FORKED:
+        if not brought.whole or self._waits(brought.now, key) or seq + 1 >= FORKED:
             return False
         chain = self._replica.chain(key)
         here = chain.next if chain else 0
@@ -352,7 +359,8 @@ class Sync:
         full = len(answer.signed) >= RECORDS_MAX or size >= RECORDS_MAX_BYTES
         for one in ranges:
             key = one.key
-            idle = key not in brought.moved and key not in self._deferred
+            waits = self._waits(brought.now, key)
+            idle = key not in brought.moved and not waits
             if key in fetch.searches and idle and not (proof or full):
                 fetch.passed_over(one)
                 brought.moved.add(key)
@@ -361,7 +369,7 @@ class Sync:
                 continue  # It came from somebody else meanwhile, and there may be more.
             if key in brought.moved or (brought.came and key not in brought.came):
                 continue  # There may be more, and there was no room for it.
-            if key in self._deferred:
+            if waits:
                 fetch.drop(key)
             else:
                 fetch.fail(key)
@@ -378,9 +386,10 @@ class Sync:
                 fetch.rows[key] = row
 
     def _admitted(self, now: float, key: bytes, signed: SignedRecord) -> bool:
-        if self._replica.chain(key) is None and self._replica.size >= self._params.feeds_max:
+        begins = self._replica.chain(key) is None
+        if begins and self._replica.size >= self._params.feeds_max:
             return False
-        wait = self._admission.ask(now, signed.record.author, len(signed.body))
+        wait = self._admission.ask(now, signed.record.author, len(signed.body), begins=begins)
         if wait > 0.0:
             self._deferred[key] = now + wait
             if len(self._deferred) > DEFERRED_MAX:
@@ -393,8 +402,10 @@ class Sync:
         """Take in a record from the topic; what to fetch from whoever passed it on, if anything."""
         key = chain_key(signed.record.author, signed.record.session)
         place = self._replica.place(signed)
+        if self._waits(now, key):
+            return None
         if place in ("new", "fork"):
-            if self._deferred.get(key, 0.0) <= now and self._admitted(now, key, signed):
+            if self._admitted(now, key, signed):
                 self._put(now, key, signed)
             return None
         if place == "gap":

@@ -22,6 +22,7 @@ class Side:
         records: list[SignedRecord],
         params: Params = NODE,
         archive: MemoryArchive | None = None,
+        known: dict[bytes, int] | None = None,
     ) -> None:
         self.archive = archive or MemoryArchive()
         self.archive.keep(records)
@@ -32,7 +33,7 @@ class Side:
             params=params,
             replica=self.replica,
             validator=Validator(SWARM),
-            admission=Admission(params, {}, 0.0),
+            admission=Admission(params, known or {}, 0.0),
             blame=lambda _, points, why: self.blamed.append((points, why)),
         )
 
