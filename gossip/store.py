@@ -49,6 +49,12 @@ what is committed meanwhile, and the log from being folded into the database.
 """
 
 
+class _Link(msgspec.Struct):
+    """All that is read of a record when only what it follows matters: the index reads many."""
+
+    prev: bytes
+
+
 class Reader:
     """Reading from one connection of its own; sees every transaction committed so far."""
 
@@ -187,10 +193,12 @@ class Reader:
 
     def _named_by(self, content_id: bytes) -> bytes:
         """What a record that is here, pruned or not, names as the one before it."""
-        rows = self._rows(
-            "SELECT prev, id, body, signature FROM records WHERE id = ?", (content_id,)
-        )
-        return rows[0][0] or self._signed(rows[0][1:]).record.prev
+        rows = self._rows("SELECT prev, body FROM records WHERE id = ?", (content_id,))
+        prev, body = rows[0]
+        try:
+            return prev or msgspec.msgpack.decode(body, type=_Link).prev
+        except ValueError as error:
+            raise self._corrupt("a record that does not read back") from error
 
     def chain(
         self,
