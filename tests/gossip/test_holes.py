@@ -1,30 +1,36 @@
 """Fetching chains of which peers let go of something: what is left comes, and no lie stays."""
 
 from collections.abc import Collection, Iterable
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from gossip.answers import answer
+from gossip.driver import _Stored
 from gossip.feeds import Link
 from gossip.fetches import FAILED_S
 from gossip.holes import LEAP_S, ROUND_MAX_S, ROUND_REQUESTS, ROUND_S
 from gossip.messages import (
     RANGES_MAX,
     Answer,
+    Compare,
     Proof,
     Records,
     Request,
     Rows,
+    Same,
     Want,
     pack,
     unpack_request,
 )
 from gossip.params import NODE
-from gossip.replica import FORKED, Hole, Row, chain_key
+from gossip.quota import cost
+from gossip.replica import FORKED, Hole, Replica, Row, chain_key
 from gossip.wire import decode, encode
 from skep.records import NO_PREVIOUS, SignedRecord
 from tests.factories import make_run
-from tests.gossip.scenes import make_record
+from tests.gossip.scenes import make_record, open_ledger
 from tests.gossip.sides import ANNA, KEY, Side, bodies, holes, length, side
 from tests.gossip.swarm_scenes import SWARM, author, chain, signed_by
 
@@ -265,3 +271,32 @@ def test_an_index_that_is_built_anew_has_the_same_holes() -> None:
     assert list(again.replica.holes()) == [Hole(KEY, 3, 5), Hole(KEY, 7, 8)]
     asked = wants(again.compare(other))
     assert [[(r.start, r.stop) for r in want.ranges] for want in asked] == [[(3, 5), (7, 8)]]
+
+
+async def test_a_home_that_prunes_and_starts_again_serves_newcomers_what_it_has(
+    tmp_path: Path,
+) -> None:
+    class Home(Side):
+        def answer(self, request: Request) -> Answer:
+            """What a node on that home answers."""
+            if isinstance(request, Compare | Want | Proof):
+                return answer(request, self.replica, _Stored(ledger))
+            return Same()
+
+    quota = 20 * cost(TRUNK[0])
+    records = chain(ANNA, 60)
+    async with open_ledger(tmp_path, swarm=SWARM, archive_bytes=quota) as ledger:
+        for start in range(0, 60, 6):
+            await ledger.admit(records[start : start + 6])
+    async with open_ledger(tmp_path, swarm=SWARM, archive_bytes=quota) as ledger:
+        (stock,) = ledger.stock(SWARM)
+        assert (stock.records + stock.pruned, stock.pruned > 35) == (60, True)
+        home, one = Home([]), side(records[:3])
+        places = ledger.positions(SWARM)
+        home.replica = Replica((p.author, p.session, p.seq, p.id, p.prev) for p in places)
+        assert list(home.replica.holes()) == []
+        for peer in PEERS[:3]:
+            one.compare(home, peer=peer)
+        assert one.replica.digest() == home.replica.digest()
+        assert len(one.replica) == 3 + stock.records
+        assert holes(one) == [(3, stock.pruned)]
