@@ -1,8 +1,10 @@
 """The tables of a home's database, as text. What is done with them is in `gossip.store`.
 
-Version 1 has grown since the first homes were made: `UPGRADE` adds what those lack. A reader, which
-changes nothing, needs none of it to show what such a home holds.
+Version 1 has grown since the first homes were made: `ADDED` and `UPGRADE` bring what those lack. A
+reader, which changes nothing, needs none of it to show what such a home holds.
 """
+
+from collections.abc import Mapping
 
 SCHEMA_VERSION = 1
 
@@ -60,14 +62,20 @@ SCHEMA = (
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
 
-LATEST_COLUMN = "prev"
-"""A table of records without it is from before `UPGRADE`, and `lineage` has to be filled."""
+ADDED: Mapping[str, tuple[str, ...]] = {
+    "size": (
+        "ALTER TABLE records ADD COLUMN size INTEGER NOT NULL DEFAULT 0",
+        "UPDATE records SET size = length(body) + length(signature)",
+    ),
+    "prev": ("ALTER TABLE records ADD COLUMN prev BLOB",),
+}
+"""Columns that the first homes had not, and how a table of records gets each."""
 
 UPGRADE = (
-    "ALTER TABLE records ADD COLUMN size INTEGER NOT NULL DEFAULT 0",
-    "UPDATE records SET size = length(body) + length(signature)",
     "DROP INDEX IF EXISTS records_by_feed",
+    "DROP INDEX IF EXISTS records_by_place",
     _BY_PLACE,
-    "ALTER TABLE records ADD COLUMN prev BLOB",
+    "DROP TABLE IF EXISTS lineage",
     _LINEAGE,
 )
+"""What follows when a column was added; then `lineage` has to be filled."""

@@ -26,7 +26,7 @@ from gossip.disk import FORBIDDEN_ADVICE, FULL_ADVICE
 from gossip.jobs import Job
 from gossip.positions import Holding, Position, Stock, linked
 from gossip.quota import KEPT_KINDS, built_on
-from gossip.schema import LATEST_COLUMN, PRAGMAS, SCHEMA, SCHEMA_VERSION, UPGRADE
+from gossip.schema import ADDED, PRAGMAS, SCHEMA, SCHEMA_VERSION, UPGRADE
 from gossip.statements import Program, Statement, note_built_on
 from gossip.wire import decode
 from skep.errors import HomeError, RecordError, StoreCorrupt
@@ -323,8 +323,8 @@ class Store(Reader):
                 self._database.execute(pragma).fetchall()
         if self.version() == 0:
             self.commit((statement, ()) for statement in SCHEMA)
-        elif LATEST_COLUMN not in {row[1] for row in self._rows("PRAGMA table_info (records)")}:
-            self.commit(self._upgrade())
+        elif missing := ADDED.keys() - self._columns():
+            self.commit(self._upgrade(missing))
 
     @classmethod
     def open(cls, path: Path) -> "Store":
@@ -342,8 +342,12 @@ class Store(Reader):
             connection.close()
             raise
 
-    def _upgrade(self) -> Iterator[Statement]:
-        yield from ((statement, ()) for statement in UPGRADE)
+    def _columns(self) -> set[str]:
+        return {row[1] for row in self._rows("PRAGMA table_info (records)")}
+
+    def _upgrade(self, missing: Collection[str]) -> Iterator[Statement]:
+        added = (one for column in ADDED if column in missing for one in ADDED[column])
+        yield from ((statement, ()) for statement in (*added, *UPGRADE))
         for signed in self.feeds():
             yield from map(note_built_on, built_on(signed))
 

@@ -234,15 +234,25 @@ def test_what_is_read_of_many_records_is_found_by_an_index_and_not_sorted(tmp_pa
     ]
 
 
-def test_a_home_from_before_the_swarm_is_read_and_brought_up_to_date(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lacking", [("size", "prev"), ("prev",)])
+def test_a_home_from_before_the_swarm_is_read_and_brought_up_to_date(
+    tmp_path: Path, lacking: tuple[str, ...]
+) -> None:
     path = tmp_path / "skep.db"
     child = make_run("child", parent="parent", pinned=2.0, seed=49)
     said = [*CHAIN[:-1], make_signed(Link(SESSION, 49, CHAIN[48].id), child)]
     with closing(sqlite3.connect(path)) as connection:
         for statement in SCHEMA:
-            new = ",\n        size INTEGER NOT NULL DEFAULT 0,\n        prev BLOB"
-            old = "" if "lineage" in statement else statement.replace(new, "")
-            if "records_by_place" in old:
+            new = {
+                "size": ",\n        size INTEGER NOT NULL DEFAULT 0",
+                "prev": ",\n        prev BLOB",
+            }
+            old = statement
+            for column in lacking:
+                old = old.replace(new[column], "")
+            if "size" in lacking:
+                old = "" if "lineage" in old else old
+            if "records_by_place" in old and "size" in lacking:
                 old = "CREATE INDEX records_by_feed ON records (author, session, seq)"
             connection.execute(old)
         connection.executemany(
@@ -250,6 +260,8 @@ def test_a_home_from_before_the_swarm_is_read_and_brought_up_to_date(tmp_path: P
             "signature) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [keep_record(signed, own=True)[0][1][:10] for signed in said],
         )
+        if "size" not in lacking:
+            connection.execute("UPDATE records SET size = length(body) + length(signature)")
         connection.commit()
     for opener in (Reader.open, Store.open):
         with closing(opener(path)) as reader:
