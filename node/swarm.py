@@ -7,6 +7,7 @@ transport are `gossip`'s; what becomes of what is heard is `node.hearing`'s.
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -230,32 +231,33 @@ class Membership:
         Raises:
             ConfigError: an address to listen on cannot be used.
         """
+        beside = [self._look_after_texts, self._tell_company]
+        if self._place.mdns:
+            beside.append(self._look_around)
+        if self.door:
+            beside.append(self.door.watch)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._keep_up, self._look_after_texts)
-            nursery.start_soon(self._keep_up, self._tell_company)
-            if self._place.mdns:
-                nursery.start_soon(self._keep_up, self._look_around)
-            if self.door:
-                nursery.start_soon(self._keep_up, self.door.watch)
-            pause = BACK_OFF_S
-            while True:
-                try:
-                    await self.swarm.run(self._open)
-                except ConfigError:
-                    raise
-                except Exception as error:
-                    self._emit(Said(f"no mesh: {error}", alarm=True))
-                await trio.sleep(pause)
-                pause = min(2 * pause, BACK_OFF_MAX_S)
+            for duty in beside:
+                nursery.start_soon(self._keep_up, duty, "the swarm stumbled and goes on: {!r}")
+            await self._keep_up(partial(self.swarm.run, self._open), "no mesh: {}")
 
-    async def _keep_up(self, duty: Callable[[], Awaitable[None]]) -> None:
-        """Do something beside the mesh for ever; what fails there must not end the research."""
+    async def _keep_up(self, duty: Callable[[], Awaitable[None]], stumbled: str) -> None:
+        """Do something for ever; what fails in a swarm must not end the research.
+
+        Raises:
+            ConfigError: as the duty does; trying again would not help.
+        """
         pause = BACK_OFF_S
         while True:
+            began = trio.current_time()
             try:
                 await duty()
+            except ConfigError:
+                raise
             except Exception as error:
-                self._emit(Said(f"the swarm stumbled and goes on: {error!r}", alarm=True))
+                self._emit(Said(stumbled.format(error), alarm=True))
+            if trio.current_time() - began > BACK_OFF_MAX_S:
+                pause = BACK_OFF_S  # It went well for long.
             await trio.sleep(pause)
             pause = min(2 * pause, BACK_OFF_MAX_S)
 
