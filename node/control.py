@@ -28,7 +28,7 @@ async def serve(home: Path, answers: Answers, task_status: Any = trio.TASK_STATU
 
     Args:
         home: the home folder.
-        answers: what to call for each verb.
+        answers: what to call for each verb; a ConfigError is passed on to whoever asked.
     """
     path = home / SOCKET_NAME
     path.unlink(missing_ok=True)
@@ -57,7 +57,7 @@ async def ask(home: Path, verb: str) -> dict[str, Any]:
     """Ask the node running on `home`.
 
     Raises:
-        ConfigError: no node is running there, or it does not answer.
+        ConfigError: no node is running there, it does not answer, or it cannot do that.
     """
     nobody = ConfigError(f"no node is running on {home}", "Start one with `skep join`.")
     try:
@@ -85,6 +85,8 @@ async def ask(home: Path, verb: str) -> dict[str, Any]:
         result = json.loads(answer)
     except ValueError:
         raise nobody from None  # It ended while we asked.
+    if isinstance(result, dict) and "advice" in result:
+        raise ConfigError(str(result.get("error")), str(result["advice"]))
     if not isinstance(result, dict) or "error" in result:
         raise ConfigError(f"the node refused {verb!r}", "Is it an older version of skep?")
     return result
@@ -115,6 +117,9 @@ async def _answer(stream: trio.SocketStream, answers: Answers) -> None:
 async def _reply(question: bytes, answers: Answers) -> dict[str, Any]:
     try:
         answer = answers[json.loads(question)["verb"]]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {"error": "unknown verb"}
-    return await answer()
+    try:
+        return await answer()
+    except ConfigError as error:
+        return {"error": error.what, "advice": error.advice}

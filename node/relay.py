@@ -18,6 +18,7 @@ from node.config import Settings
 from node.control import serve
 from node.home import hold
 from node.swarm import SOFTWARE, Membership, NoResearch, place_of
+from skep.errors import ConfigError
 from skep.events import Event, Said
 
 IDLE: Mapping[str, Any] = {
@@ -81,6 +82,10 @@ async def relay(settings: Settings, show: Callable[[Event], None], *, wide: bool
         nursery.cancel_scope.cancel()
 
 
+async def _has_no_experiments() -> dict[str, Any]:
+    raise ConfigError("this node runs no experiments", "`skep finish` ends it.")
+
+
 async def _take_part(
     membership: Membership, settings: Settings, show: Callable[[Event], None]
 ) -> None:
@@ -99,7 +104,13 @@ async def _take_part(
             nursery.cancel_scope.cancel()
             return {**await status(), "finishing": True}
 
-        answers = {"status": status, "swarm": swarm, "finish": finish}
+        answers = {
+            "status": status,
+            "swarm": swarm,
+            "finish": finish,
+            "pause": _has_no_experiments,
+            "resume": _has_no_experiments,
+        }
         await nursery.start(serve, settings.home, answers)
         nursery.start_soon(membership.run)
         if membership.door:

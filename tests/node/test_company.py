@@ -123,6 +123,10 @@ async def test_a_meeting_place_with_two_peers_is_seen_from_every_side(
     assert {one["role"] for one in found["peers"]} == {"relay"}
     assert {*found, *found["peers"][0], *found["known"][0]} <= documented("peers")
 
+    for verb in ("pause", "resume"):
+        with pytest.raises(ConfigError, match="this node runs no experiments"):
+            await ask(home, verb)
+
     lines = (await shown("swarm")).splitlines()
     assert lines[:2] == [
         "the public swarm, as this node sees it",

@@ -30,6 +30,17 @@ async def test_an_unknown_verb_is_refused(tmp_path: Path, nursery: trio.Nursery)
         await ask(tmp_path, "reboot")
 
 
+async def test_what_a_node_cannot_do_is_told_in_its_own_words(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    async def pause() -> dict[str, Any]:
+        raise ConfigError("there is nothing to pause", "Let it be.")
+
+    await nursery.start(serve, tmp_path, {"pause": pause})
+    with pytest.raises(ConfigError, match=r"nothing to pause\. Let it be\."):
+        await ask(tmp_path, "pause")
+
+
 async def test_without_a_node_the_asker_is_told_so(tmp_path: Path) -> None:
     for home in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(ConfigError, match="no node is running"):
@@ -61,7 +72,9 @@ async def test_a_home_whose_path_is_too_long_for_a_socket_works(
     assert await ask(home, "status") == {"hello": 1}
 
 
-@pytest.mark.parametrize("junk", [b"\n", b"[]\n", b'{"verb": []}\n', b"\xff\n", b"{" * 4096])
+@pytest.mark.parametrize(
+    "junk", [b"\n", b"[]\n", b'{"verb": []}\n', b"\xff\n", b"{" * 4096, b"[" * 4095 + b"\n"]
+)
 async def test_junk_gets_an_error_and_hurts_nobody(
     tmp_path: Path, nursery: trio.Nursery, junk: bytes
 ) -> None:
