@@ -94,11 +94,13 @@ class LocalExecutor:
                 for number in range(jobs)
             ]
             try:
-                worker = await slots[0].worker()
-                found, environment = await find_device(worker, device, sandbox.name)
                 if task.facts.scored_by == "program":
-                    await worker.kill()  # every run gets one of its own
+                    # Every run gets a worker of its own: none has to be warm.
+                    async with slots[0].bare_worker(()) as worker:
+                        found, environment = await find_device(worker, device, sandbox.name)
                 else:
+                    worker = await slots[0].worker()
+                    found, environment = await find_device(worker, device, sandbox.name)
                     for slot in slots:
                         nursery.start_soon(_warm_up, slot)
                 yield cls(task, slots, found, environment, policy)
