@@ -32,13 +32,13 @@ def test_asked_for_four_proposals_it_judges_four_and_stops(tmp_path: Path) -> No
 
 def test_a_second_start_goes_on_where_the_first_ended(tmp_path: Path) -> None:
     task, home = quick_task(tmp_path / "task"), tmp_path / "home"
-    command = ["join", "--solo", "--task", str(task), "--experiments", "2"]
+    command = ["join", "--solo", "--task", str(task), "--experiments", "1"]
     skep(home, *command)
     first = skep_json(home, "runs")
     skep(home, *command)
     second = skep_json(home, "runs")
     assert [row["program"] for row in second[: len(first)]] == [row["program"] for row in first]
-    assert sum(row["verdict"] != "baseline" for row in second) == 4
+    assert sum(row["verdict"] != "baseline" for row in second) == 2
 
 
 def test_ctrl_c_stops_within_three_seconds_with_a_summary_and_leaves_no_process(
@@ -116,9 +116,17 @@ def test_a_program_that_always_crashes_stops_the_node_with_its_last_line(tmp_pat
 
 def test_a_candidate_can_win_and_the_champion_is_what_the_evidence_says(tmp_path: Path) -> None:
     task, home = quick_task(tmp_path / "task"), tmp_path / "home"
-    skep(home, "join", "--solo", "--task", str(task), "--experiments", "30")
+    process = skep_process(home, "join", "--solo", "--task", str(task), "--experiments", "30")
+    assert process.stdout is not None
+    seen = (line.split() for line in process.stdout)
+    assert any(words[0] == "best" and float(words[2]) > 8.0 for words in seen), (
+        "the start program scores 7.2, the optimum 10"
+    )
+    skep(home, "finish")
+    process.communicate(timeout=60)
+    assert process.returncode == 0
     best = skep_json(home, "best")
-    assert best["value"] > 8.0, "the start program scores 6.2, the optimum 10"
+    assert best["value"] > 8.0
     kept = [row for row in skep_json(home, "runs") if row["verdict"] == "keep"]
     assert kept
     assert best["program"] == kept[-1]["program"]
