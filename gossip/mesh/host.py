@@ -7,7 +7,6 @@ in the library fails; `gossip.mesh.node` then makes another.
 """
 
 import logging
-import random
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -328,14 +327,15 @@ class Host:
     def connection(self, peer: bytes) -> INetConn | None:
         """A connection to a peer on which streams can be opened.
 
-        Any of them: two may lead to two machines with one key, and both have something to tell.
+        Of two the one that spoke last: they may lead to two machines with one key, and what the one
+        says it has is not to be asked of the other.
         """
-        usable = [
+        usable: list[Any] = [
             conn
             for conn in self.swarm.get_connections(peer_id_of(peer))
             if not conn.is_closed and not conn.muxed_conn.is_closed
         ]
-        return random.choice(usable) if usable else None  # noqa: S311 - no secret
+        return max(usable, key=lambda conn: conn.muxed_conn.spoke_at, default=None)
 
     async def open_stream(self, conn: INetConn, protocol: str) -> INetStream:
         """Open a stream for a protocol; the caller ends it.
@@ -362,6 +362,7 @@ class Host:
             await discard(stream)
             return
         conn.open_streams += 1
+        conn.spoke_at = trio.current_time()
         try:
             with self._failures.contained("stream"):
                 await self._host._swarm_stream_handler(stream)

@@ -51,6 +51,7 @@ class Connection(Yamux):
 
     Attributes:
         open_streams: streams that the peer opened and that still run.
+        spoke_at: when it opened the last one.
         cut: closes the socket at once, from any task and without waiting. Everything that waits
             for the connection then ends with an error.
         flooded: called when the peer ignores its windows.
@@ -61,6 +62,7 @@ class Connection(Yamux):
     ) -> None:
         super().__init__(conn, peer, is_initiator=conn.is_initiator)
         self.open_streams = 0
+        self.spoke_at = 0.0
         self._answered = trio.Event()
         self.cut: Callable[[], None] = wire_under(conn).cut
         self._failures = failures

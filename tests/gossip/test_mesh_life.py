@@ -12,7 +12,7 @@ import pytest
 from gossip import mesh
 from gossip.identity import peer_id
 from gossip.mesh import muxer, node, open_mesh
-from gossip.transport import Connected, Disconnected
+from gossip.transport import Connected, Disconnected, Handler, Service
 from skep.errors import ConfigError, SkepError
 from tests.gossip.intruder import IDENTIFY, MULTISTREAM, Intruder, all_of, frame, line, rest
 from tests.gossip.siege import exchange, siege
@@ -31,6 +31,29 @@ from tests.gossip.swarms import (
 )
 
 LAB_KEY = bytes(range(32))
+
+
+async def test_of_two_machines_with_one_key_the_one_that_spoke_last_is_asked() -> None:
+    """What the one says it has would else be asked of the other, which has not."""
+
+    def saying(word: bytes) -> dict[Service, Handler]:
+        async def answer(peer: bytes, request: bytes) -> bytes:
+            return word
+
+        return {SYNC: answer}
+
+    opens = over_mesh()
+    async with (
+        opens("asker") as asker,
+        opens("twin", saying(b"one"), listens=False) as one,
+        opens("twin", saying(b"other"), listens=False) as other,
+    ):
+        await connect(one, asker)
+        await connect(other, asker)
+        for _ in range(3):
+            for speaker, word in ((one, b"one"), (other, b"other")):
+                assert await speaker.request(asker.me, SYNC, b"ab") == b"ba"
+                assert await asker.request(one.me, SYNC, b"what?") == word
 
 
 async def test_a_peer_that_does_not_take_part_is_disconnected(
