@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import trio
+from msgspec.structs import replace
 
 from gossip.driver import Doing
 from gossip.identity import Identity
 from gossip.ledger import Ledger
+from gossip.params import NODE
 from gossip.swarms import PUBLIC_SWARM
 from node.app import now_ms
 from node.swarm import SOFTWARE, Membership, NoResearch, Place
@@ -113,6 +115,7 @@ def main() -> None:
     parser.add_argument("--listen", default="/ip4/127.0.0.1/tcp/0")
     parser.add_argument("--bootstrap", action="append", default=[])
     parser.add_argument("--wide", action="store_true")
+    parser.add_argument("--compare", type=float, default=NODE.compare_s)
     chosen = parser.parse_args()
     place = Place(
         swarm=PUBLIC_SWARM,
@@ -120,7 +123,9 @@ def main() -> None:
         bootstrap=tuple(chosen.bootstrap),
         listen=(chosen.listen,),
     )
-    trio.run(live, chosen.homes, place.wide() if chosen.wide else place)
+    place = place.wide() if chosen.wide else place
+    params = replace(place.params, compare_s=chosen.compare)
+    trio.run(live, chosen.homes, replace(place, params=params))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import psutil
 
 from gossip.identity import Identity
 from gossip.ledger import Ledger
+from gossip.params import NODE
 from gossip.swarms import PUBLIC_SWARM
 
 ROOT = Path(__file__).parents[2]
@@ -44,15 +45,18 @@ class Member:
         company: int = 0,
         prefix: Sequence[str] = (),
         host: str = "127.0.0.1",
+        compare_s: float = NODE.compare_s,
     ) -> None:
         self.home = home
         self._bootstrap = bootstrap
+        self._compare_s = compare_s
         home.mkdir(parents=True, exist_ok=True)
         self.homes = [home, *(home.with_name(f"{home.name}.{n}") for n in range(1, company + 1))]
         port = 0 if company else free_port()
         self.identity = Identity.load(home)
         self.address = f"/ip4/{host}/tcp/{port}/p2p/{self.identity.peer_id}"
         options = ["--listen", f"/ip4/{host}/tcp/{port}", *(["--wide"] if wide else [])]
+        options += ["--compare", str(compare_s)]
         options += [part for one in bootstrap for part in ("--bootstrap", one)]
         module = [sys.executable, "-m", "tests.e2e.speaker"]
         self._command = [*prefix, *module, *map(str, self.homes), *options]
@@ -130,7 +134,7 @@ class Member:
     def copied(self, home: Path) -> "Member":
         """Another member with a copy of this one's home as it is now, and a port of its own."""
         shutil.copytree(self.home, home, ignore=shutil.ignore_patterns("*.log"))
-        return Member(home, bootstrap=self._bootstrap)
+        return Member(home, bootstrap=self._bootstrap, compare_s=self._compare_s)
 
     def notices(self) -> str:
         """What it told the person watching."""
@@ -144,11 +148,13 @@ class Member:
 
 
 @contextlib.contextmanager
-def swarm(folder: Path, size: int, prefix: Sequence[str] = ()) -> Iterator[list[Member]]:
+def swarm(
+    folder: Path, size: int, prefix: Sequence[str] = (), compare_s: float = NODE.compare_s
+) -> Iterator[list[Member]]:
     """Members that all meet at the first, not started; all are ended with the block."""
-    first = Member(folder / "0", wide=True, prefix=prefix)
+    first = Member(folder / "0", wide=True, prefix=prefix, compare_s=compare_s)
     others = [
-        Member(folder / str(number), bootstrap=[first.address], prefix=prefix)
+        Member(folder / str(number), bootstrap=[first.address], prefix=prefix, compare_s=compare_s)
         for number in range(1, size)
     ]
     with ended([first, *others]) as members:

@@ -31,7 +31,7 @@ def test_what_is_said_reaches_everybody_through_kills_and_late_joins(tmp_path: P
 
 
 def test_two_machines_with_copies_of_one_home_fork_nothing_and_say_so(tmp_path: Path) -> None:
-    with swarm(tmp_path, 2) as members:
+    with swarm(tmp_path, 2, compare_s=1.0) as members:
         first, original = members
         first.start()
         original.start()
@@ -55,7 +55,7 @@ def test_two_machines_with_copies_of_one_home_fork_nothing_and_say_so(tmp_path: 
 
 
 def test_a_home_restored_from_an_old_copy_goes_on_without_a_fork(tmp_path: Path) -> None:
-    with swarm(tmp_path, 2) as members, ended([]) as others:
+    with swarm(tmp_path, 2, compare_s=1.0) as members, ended([]) as others:
         first, original = members
         first.start()
         original.start()
