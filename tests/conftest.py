@@ -1,9 +1,13 @@
 """What holds for every test: nobody's own home is touched, and a slow machine fails nothing."""
 
+import os
 from collections.abc import Iterator
 
 import hypothesis
 import pytest
+
+# Threads of torch wait for one another by spinning: tests side by side take several times as long.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # Hypothesis fails examples that take over 200 ms; a shared machine does that to anything.
 hypothesis.settings.register_profile("skep", hypothesis.settings(), deadline=None)
