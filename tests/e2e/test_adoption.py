@@ -55,7 +55,7 @@ class Told:
 
 @asynccontextmanager
 async def opened(home: Path) -> AsyncIterator[Node]:
-    settings = Settings(home=home, budget=BUDGET_S, jobs=2, device="cpu")
+    settings = Settings(home=home, budget=BUDGET_S, jobs=1, device="cpu")
     async with open_node(settings, Consent(), lambda line: None) as node:
         yield node
 
@@ -104,7 +104,7 @@ def champion(home: Path) -> bytes:
 
 def joined(home: Path, until: Callable[[], bool], *options: str) -> str:
     """What a node says that runs on a home until something has happened."""
-    usual = ["--solo", "--budget", str(BUDGET_S), "--jobs", "2", "--device", "cpu"]
+    usual = ["--solo", "--budget", str(BUDGET_S), "--jobs", "1", "--device", "cpu"]
     process = skep_process(home, "join", *usual, *options)
     wait_for(until, process, limit_s=600)
     skep(home, "finish")
