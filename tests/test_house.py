@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 from itertools import groupby
 from pathlib import Path
@@ -102,6 +103,7 @@ def lies_in(path: Path, places: list[str]) -> bool:
     return any(re.fullmatch(pattern, relative(path)) for pattern in patterns)
 
 
+@cache
 def imports(path: Path) -> set[str]:
     """Top-level names of everything a file imports, in functions and under conditions, too."""
     found = set()
