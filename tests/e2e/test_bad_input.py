@@ -47,8 +47,8 @@ def test_a_start_program_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_device_that_is_not_there(tmp_path: Path) -> None:
-    error = skep(tmp_path / "home", "join", "--solo", "--device", "cuda", expect=1)
-    assert_one_line(error, "cuda")
+    error = join(tmp_path / "home", quick_task(tmp_path / "task"), "--device", "cuda")
+    assert_one_line(error, "there is no device cuda here")
 
 
 def test_an_option_that_is_no_number_is_a_usage_error(tmp_path: Path) -> None:
