@@ -28,6 +28,7 @@ from gossip.messages import (
     Programs,
     Records,
     Rows,
+    Same,
     Want,
     WantPeers,
     pack,
@@ -37,7 +38,7 @@ from gossip.presence import AUTHORS_MAX
 from gossip.replica import Row, chain_key
 from gossip.transport import Handler, Heard, Service, Transport
 from gossip.validate import PRESENCE, RECORD
-from skep.errors import TransportError
+from skep.errors import Refused, TransportError
 from skep.records import SignedRecord, program_id
 from tests.gossip.live import Node, enemy, node, understand
 from tests.gossip.scenes import chain_by
@@ -105,7 +106,7 @@ def answering(respond: Callable[[Any], Answer]) -> dict[Service, Handler]:
 def rows(count: int, after: bytes = b"", rng: random.Random = random.Random(1)) -> bytes:  # noqa: B008
     """Rows of chains that nobody has ever heard of, in order."""
     keys = sorted(rng.randbytes(16) for _ in range(count))
-    return b"".join(Row(max(key, after), 9, key[:8], forked=False).packed() for key in keys)
+    return b"".join(Row(max(key, after), 9, key, forked=False).packed() for key in keys)
 
 
 def bit_flips(signed: SignedRecord) -> list[bytes]:
@@ -135,7 +136,13 @@ LIES: dict[str, dict[Service, Handler]] = {
     "half of a row": always(pack(Rows(bytes(27), more=False))),
     "one row twice": always(pack(Rows(rows(1) * 2, more=False))),
     "rows out of order": always(pack(Rows(rows(1) + rows(1), more=False))),
-    "pages that go back": answering(lambda asked: Rows(rows(9, rng=random.Random(2)), more=True)),
+    "pages that go back": answering(
+        lambda asked: (
+            Rows(rows(9, rng=random.Random(2)), more=True)
+            if isinstance(asked, Compare)
+            else honest(asked)
+        )
+    ),
     "answers to other questions": answering(
         lambda asked: Peers(()) if isinstance(asked, Compare) else Rows(b"", more=False)
     ),
@@ -155,8 +162,13 @@ LIES: dict[str, dict[Service, Handler]] = {
 def offering(asked: Any, signed: list[bytes]) -> Answer:
     """Say that Eve's chain is here, and give these when asked for it."""
     if isinstance(asked, Compare):
-        return Rows(Row(EVES_CHAIN, 2, b"12345678", forked=False).packed(), more=False)
-    return Records(tuple(signed)) if isinstance(asked, Want) else Peers(())
+        return Rows(Row(EVES_CHAIN, 2, b"a head of a row.", forked=False).packed(), more=False)
+    return Records(tuple(signed)) if isinstance(asked, Want) else honest(asked)
+
+
+def honest(asked: Any) -> Answer:
+    """What nobody is blamed for: nothing to tell."""
+    return Peers(()) if isinstance(asked, WantPeers) else Same()
 
 
 @pytest.mark.parametrize("lie", LIES)
@@ -187,7 +199,7 @@ async def test_rows_of_chains_that_do_not_exist_cost_little(scene: Scene) -> Non
             next(pages)
             low = int.from_bytes(asked.after.ljust(16, b"\0"), "big") + 1
             keys = [(low + n).to_bytes(16, "big") for n in range(ROWS_MAX)]
-            packed = [Row(key, 2**30, key[:8], forked=False).packed() for key in keys]
+            packed = [Row(key, 2**30, key, forked=False).packed() for key in keys]
             return Rows(b"".join(packed), more=True)
         return Records(()) if isinstance(asked, Want) else Peers(())
 
@@ -199,24 +211,27 @@ async def test_rows_of_chains_that_do_not_exist_cost_little(scene: Scene) -> Non
         assert fetch is None or (len(fetch.rows) <= 8192 and len(fetch.failed) <= 8192)
 
 
-async def test_a_peer_that_never_answers_holds_nobody_up(scene: Scene) -> None:
-    """It claims to have more of everything, and lets every question wait."""
-    core = scene.victim.swarm.core
+async def test_a_peer_that_never_answers_holds_nobody_up(scene: Scene, tmp_path: Path) -> None:
+    """It claims to have what another has, and more, and lets the question for it wait."""
+    wanted = trio.Event()
 
     async def slow(peer: bytes, request: bytes) -> bytes:
         asked = unpack_request(request)
         if isinstance(asked, Compare):
-            ahead = [
-                Row(row.key, row.next + 1000, b"12345678", forked=False).packed()
-                for row in core.replica.rows(asked.after)
-            ]
-            return pack(Rows(b"".join(ahead), more=False))
+            ahead = Row(EVES_CHAIN, 1000, b"a head of a row.", forked=False)
+            return pack(Rows(ahead.packed(), more=False))
+        if isinstance(asked, Want):
+            wanted.set()
         await trio.sleep_forever()
         return b""
 
+    async with node(tmp_path, "late") as late:
+        await late.ledger.admit(HERS)
     async with enemy(scene.victim, {SYNC: slow, PEERS: slow, PROGRAM: slow}):
-        for _ in range(3):
-            await understand(scene.victim, scene.friend)
+        with trio.fail_after(20):
+            await wanted.wait()
+        async with node(tmp_path, "late", scene.victim.address):
+            await until(lambda: all(scene.victim.ledger.knows(one.id) for one in HERS))
 
 
 async def test_branches_of_one_author_end_as_one_fork_everywhere(scene: Scene) -> None:
@@ -313,15 +328,22 @@ async def test_programs_that_are_not_what_was_asked_for_are_refused(scene: Scene
 async def test_floods_of_requests_leave_room_for_others(scene: Scene) -> None:
     have = pack(Have(SWARM, rows(256)))
     compare = pack(Compare(SWARM, bytes(32)))
+    refused = trio.Event()
     async with enemy(scene.victim) as flooder, trio.open_nursery() as nursery:
 
         async def ask(data: bytes) -> None:
             while flooder.me in scene.victim.transport.peers:
-                with suppress(TransportError):
+                try:
                     await flooder.request(scene.victim.transport.me, SYNC, data)
+                except Refused:
+                    refused.set()
+                except TransportError:
+                    pass
 
         for data in (have, compare) * 8:
             nursery.start_soon(ask, data)
+        with trio.fail_after(20):
+            await refused.wait()
         for _ in range(3):
             await understand(scene.victim, scene.friend)
         nursery.cancel_scope.cancel()
