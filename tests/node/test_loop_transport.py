@@ -94,7 +94,7 @@ async def research(
     async with Ledger.open(home, KEY, swarm=SWARM, clock=lambda: 0) as ledger:
         researcher = Researcher(
             ledger=ledger,
-            bench=Bench(STORIES, executor, home / "runs", CPU),
+            bench=Bench(STORIES, executor, home / "runs", executor.environment),
             strategies=[Tune()],
             author=KEY.public,
             proposals=proposals,
@@ -214,3 +214,7 @@ async def test_seeds_of_one_device_are_not_used_again_on_another(
     faster = FakeExecutor(2, lambda *_: "done")
     faster.environment = replace(CPU, probe_ns=CPU.probe_ns // 8)
     await research(tmp_path, faster, 1)
+    with Ledger.read(tmp_path) as ledger:
+        runs = [run for _, run in ledger.runs(STORIES.id)]
+    assert len({run.environment.probe_ns for run in runs}) == 2
+    assert len({(run.program, run.seed) for run in runs}) == len(runs)
