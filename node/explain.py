@@ -17,21 +17,21 @@ INTERVAL = 1.96
 
 def headline(known: Verdicts, one: Verdict) -> str:
     """The verdict and its reason in one line."""
-    e, needed = math.exp(one.log_e), math.exp(known.log_threshold)
+    e, needed = e_value(one.log_e), e_value(known.log_threshold)
     count = machines(one.counted)
     if one.state == "confirmed":
-        return f"confirmed by {count} that are not its author's: e = {e:.3g}, {needed:.3g} needed"
+        return f"confirmed by {count} that are not its author's: e = {e}, {needed} needed"
     if one.state == "overturned":
-        return f"overturned: confirmed with e = {e:.3g}, but those who adopted it found nothing"
+        return f"overturned: confirmed with e = {e}, but those who adopted it found nothing"
     if one.state == "refuted" and one.log_e < math.log(E_REFUTED):
-        return f"refuted by {count}: e = {e:.2g}, below {E_REFUTED}"
+        return f"refuted by {count}: e = {math.exp(one.log_e):.2g}, below {E_REFUTED}"
     if one.state == "refuted":
-        return f"refuted: {count} re-ran it, and e = {e:.3g} stays below {needed:.3g}"
+        return f"refuted: {count} re-ran it, and e = {e} stays below {needed}"
     if known.identities <= 1:
         return "open: no other machine's word counts here yet, so nothing can be confirmed"
     if not one.counted:
         return "open: no machine whose word counts has re-run it"
-    return f"open: {count} so far, e = {e:.3g}, {needed:.3g} needed"
+    return f"open: {count} so far, e = {e}, {needed} needed"
 
 
 def meaning(task: TaskFacts, known: Verdicts, one: Verdict) -> list[str]:
@@ -97,7 +97,7 @@ def of_voice(known: Verdicts, voice: Voice) -> str:
     if not voice.counts:
         return f"does not count: {_reason(known.standings.get(voice.replication.author))}"
     if voice.clipped < voice.log_e:
-        return f"counts as {math.exp(voice.clipped):.3g}, the most of one machine"
+        return f"counts as {e_value(voice.clipped)}, the most of one machine"
     if voice.clipped > voice.log_e:
         return f"counts as {E_FLOOR}, the least of one machine"
     return "counts"
@@ -111,6 +111,15 @@ def _reason(standing: Standing | None) -> str:
     if (standing.overclaimed or 0.0) > OUTLIER_Z2:
         return "its own claims were far from what others found"
     return f"agreed on {standing.agreed} of {AGREEMENTS_MIN} claims"
+
+
+def e_value(log_e: float) -> str:
+    """An e-value of which the natural log is known; what a peer reports may be too large a number
+    for a float."""
+    try:
+        return f"{math.exp(log_e):.3g}"
+    except OverflowError:
+        return f"1e{log_e / math.log(10):+.0f}"
 
 
 def machines(count: int, *, capital: bool = False) -> str:

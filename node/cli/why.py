@@ -1,12 +1,10 @@
 """`skep why`: what the swarm thinks of a claim, with every number behind it, in words."""
 
-import math
-
 from gossip.identity import friendly_name, peer_id
 from node.cli.output import AsJson, emit, facts, number, say, short, table
 from node.cli.reading import Reading, reading
 from node.cli.show import Ident
-from node.explain import headline, meaning, of_voice
+from node.explain import e_value, headline, meaning, of_voice
 from node.export.documents import Document
 from node.verdicts import claims_of, roots_of, verdicts
 from skep.errors import UnknownId
@@ -91,7 +89,7 @@ def _row(known: Verdicts, voice: Voice, sign: int, me: bytes) -> tuple[str, ...]
         str(made.parents),
         f"{sign * made.difference:+.6f}",
         number(made.difference / known.sigma, "+.1f"),
-        f"{math.exp(voice.log_e):.3g}",
+        e_value(voice.log_e),
         of_voice(known, voice),
     )
 

@@ -1,6 +1,7 @@
 """`skep why` and a verdict in words: every number is there, and what it means."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,8 @@ from tests.skep.test_verdict import NODES, TASK, swarm_of
 CHILD = program_id(text(0.01))
 
 
-def replication(claim: bytes, key: bytes, value: float) -> Run:
-    rows = tuple(Rescore(one, 7, "dev", 2_000_000) for one in baselines_of[key])
+def replication(claim: bytes, key: bytes, value: float, parent: int = 2_000_000) -> Run:
+    rows = tuple(Rescore(one, 7, "dev", parent) for one in baselines_of[key])
     seed = replication_seed(claim, key, 0)
     return run_of(0.01, value, seed=seed, strategy="adopt", claim=claim, rescored=rows)
 
@@ -37,7 +38,7 @@ def replication(claim: bytes, key: bytes, value: float) -> Run:
 baselines_of: dict[bytes, list[bytes]] = {}
 
 
-async def recorded(home: Path) -> None:
+async def recorded(home: Path, eve_says: tuple[float, int] = (2.2, 2_000_000)) -> None:
     """Bob claims CHILD; Eve re-runs it in vain, and this node with success."""
     me, bob, eve = Identity.load(home), Stranger(BOB), Stranger(EVE)
     async with Ledger.open(home, me, swarm=SWARM, clock=lambda: 0) as ledger:
@@ -47,7 +48,7 @@ async def recorded(home: Path) -> None:
         theirs = [eve.says(baseline(n)) for n in range(3)]
         await deliver(ledger, *theirs)
         baselines_of[EVE.public] = [one.id for one in theirs]
-        await deliver(ledger, eve.says(replication(claim, EVE.public, 2.2)))
+        await deliver(ledger, eve.says(replication(claim, EVE.public, *eve_says)))
         own = [await ledger.publish(baseline(n), STORIES.id) for n in range(3)]
         baselines_of[me.public] = [one.id for one in own]
         await ledger.publish(replication(claim, me.public, 1.6), STORIES.id)
@@ -75,6 +76,16 @@ def test_why_shows_every_machine_and_what_it_counts_for(
         (peer_id(next(key for key in baselines_of if key != EVE.public)), True),
         (EVE.peer_id, False),
     ]
+
+
+def test_numbers_of_a_stranger_may_be_as_large_as_a_record_can_carry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trio.run(recorded, tmp_path, (0.000001, 32_000_000))
+    monkeypatch.setenv("SKEP_HOME", str(tmp_path))
+    assert main(["why", CHILD.hex()]) == 0
+    lines = {line.split("  ")[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert re.search(r" 1e\+\d{3,} ", lines[EVE.name])
 
 
 def test_a_claim_can_be_named_by_itself_its_run_or_its_program(tmp_path: Path) -> None:
