@@ -3,6 +3,7 @@
 import math
 import random
 import statistics
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -239,6 +240,64 @@ def test_standing_is_earned_by_agreeing_with_a_root_on_four_claims_and_lost_by_o
         found.append(swarm.judged(me).standings[peer].counts)
     assert found == [False, False, False, True, *[False] * 8]
     assert swarm.judged(me).standings[peer].agreed == 4
+
+
+def test_a_clock_of_ones_own_hides_no_outlier() -> None:
+    swarm = swarm_of(2)
+    me, liar, author = NODES[0], NODES[1], content_id("author")
+    for number in range(30):
+        claim = swarm.claim(author, f"child {number}")
+        swarm.replicate(claim, me, -2.0, program=f"child {number}")
+        sigmas = -2.0 if number < 12 else 12.0
+        swarm.replicate(claim, liar, sigmas, program=f"child {number}")
+        if number < 12:  # These it would like to have made last.
+            content, by, _, run = swarm.said[-1]
+            swarm.said[-1] = content, by, 2**62, run
+    known = swarm.judged(me).standings[liar]
+    assert (known.agreed, known.compared, known.counts) == (12, 30, False)
+
+
+def test_claims_dated_into_the_future_hide_no_made_up_numbers() -> None:
+    swarm = swarm_of(3)
+    me, liar = NODES[:2]
+    for number in range(24):
+        effect, time = (-0.02, 2**62) if number < 12 else (-0.3, number)
+        claim = swarm.claim(liar, f"child {number}", effect=effect)
+        content, by, _, said = swarm.said[-1]
+        swarm.said[-1] = content, by, time, said
+        swarm.replicate(claim, me, -2.0 if number < 12 else 0.0, program=f"child {number}")
+    known = swarm.judged(me).standings[liar].overclaimed
+    assert known is not None
+    assert known > 4.0
+
+
+def test_those_who_vouch_for_one_another_reach_only_so_far() -> None:
+    swarm = swarm_of(1)
+    keys = [NODES[0], *(content_id(f"key {number}") for number in range(20))]
+    for number, (one, following) in enumerate(pairwise(keys)):
+        for part in range(4):
+            program = f"child {number} {part}"
+            claim = swarm.claim(content_id("author"), program)
+            for who in (one, following):
+                swarm.replicate(claim, who, -2.0, program=program)
+    known = swarm.judged(NODES[0]).standings
+    assert [known[key].counts for key in keys] == [True] * 17 + [False] * 4
+
+
+def test_keys_that_contradict_one_another_lose_their_say_and_an_honest_one_keeps_it() -> None:
+    swarm = swarm_of(2)
+    me, honest, author = NODES[0], NODES[1], content_id("author")
+    keys = [content_id(f"key {number}") for number in range(200)]
+    for number in range(8):
+        claim = swarm.claim(author, f"child {number}")
+        for one in (me, honest) if number < 4 else ():
+            swarm.replicate(claim, one, -2.0, program=f"child {number}")
+        for place, key in enumerate(keys):
+            sigmas = -2.0 if number < 4 else (30.0 + place) * (-1) ** (number + place)
+            swarm.replicate(claim, key, sigmas, program=f"child {number}")
+    known = swarm.judged(me).standings
+    assert known[honest].counts
+    assert sum(known[key].counts for key in keys) <= 4
 
 
 def test_an_author_whose_claims_are_far_from_the_truth_loses_its_say() -> None:
