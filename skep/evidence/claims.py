@@ -6,12 +6,14 @@ is `skep.evidence.verdict`'s. Every number here is the same in whatever order th
 """
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
+from statistics import median
 
 from msgspec import Struct
 
-from skep.evidence.noise import Noise, noise_from
+from skep.evidence.noise import Noise, swarm_noise
 from skep.ports import TaskFacts
 from skep.records import MICRO, PINNED_DRAW, Claim, Payload, Run, Score, Split, Unknown
 from skep.tier import tier
@@ -163,14 +165,13 @@ class Evidence:
         return self._sums.keys()
 
     def noise(self, authors: Collection[bytes]) -> Noise:
-        """Noise floor of the tier: pooled within (author, program), over these authors' runs."""
-        squares, dof = 0.0, 0
+        """Noise floor of the tier: within (author, program), over these authors' runs."""
+        voices = []
         for author in sorted(authors):
-            for sums in self._sums.get(author, {}).values():
-                if sums.count > 1:
-                    squares += sums.deviations
-                    dof += sums.count - 1
-        return noise_from(squares / MICRO**2, dof, max(self._prior(authors), 1 / MICRO))
+            repeated = [one for one in self._sums.get(author, {}).values() if one.count > 1]
+            squares = math.fsum(one.deviations for one in repeated) / MICRO**2
+            voices.append((squares, float(sum(one.count - 1 for one in repeated))))
+        return swarm_noise(voices, max(self._prior(authors), 1 / MICRO))
 
     def _prior(self, authors: Collection[bytes]) -> float:
         """The pack's noise floor: its own number, or a part of what programs usually score here."""
@@ -178,15 +179,19 @@ class Evidence:
             return self.task.noise
         start = hashlib.sha256(self.task.seed_program.encode()).digest()
         for only in (start, None):
-            found = [
-                sums
+            levels = [
+                sum(one.total for one in found) / sum(one.count for one in found) / MICRO
                 for author in authors
-                for program, sums in self._sums.get(author, {}).items()
-                if only is None or program == only
+                if (
+                    found := [
+                        sums
+                        for program, sums in self._sums.get(author, {}).items()
+                        if only is None or program == only
+                    ]
+                )
             ]
-            if found:
-                level = sum(one.total for one in found) / sum(one.count for one in found) / MICRO
-                return self.task.sigma * abs(level)
+            if levels:
+                return self.task.sigma * abs(median(levels))
         return 0.0
 
     def adoptions(self, claim: Claimed) -> list[Replication]:

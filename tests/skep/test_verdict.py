@@ -242,6 +242,34 @@ def test_standing_is_earned_by_agreeing_with_a_root_on_four_claims_and_lost_by_o
     assert swarm.judged(me).standings[peer].agreed == 4
 
 
+@pytest.mark.parametrize("spread", [0.0, 0.5])
+def test_no_number_of_runs_of_one_decides_what_is_noise_for_all(spread: float) -> None:
+    chance = random.Random(5)
+    swarm = Swarm()
+    for node in NODES[:8]:
+        swarm.baselines(node, *(chance.gauss(1.0, 0.01) for _ in range(9)))
+    before = swarm.judged(*NODES[:9]).noise
+    for seed in range(3000):
+        value = 1.0 + spread * (-1) ** seed
+        swarm.say(NODES[8], make_run("flat", seed=seed, pinned=value))
+    after = swarm.judged(*NODES[:9]).noise
+    assert after.sigma == pytest.approx(before.sigma, rel=0.25)
+    assert after.dof == before.dof + 8
+
+
+def test_levels_that_one_makes_up_do_not_move_the_prior() -> None:
+    task = replace(TASK, sigma=0.01, noise=0.0)
+    swarm = swarm_of(4)
+    for seed in range(100):
+        swarm.say(NODES[4], make_run("parent", seed=seed, pinned=30.0))
+    evidence = Evidence(task, tier(CPU))
+    for one in swarm.said:
+        evidence.take(*one)
+    alone, all_of_them = evidence.noise(NODES[:1]), evidence.noise(NODES[:5])
+    assert alone.sigma * math.sqrt(alone.dof) == pytest.approx(0.01 * math.sqrt(10))
+    assert all_of_them.sigma * math.sqrt(all_of_them.dof) == pytest.approx(0.01 * math.sqrt(10))
+
+
 def test_a_clock_of_ones_own_hides_no_outlier() -> None:
     swarm = swarm_of(2)
     me, liar, author = NODES[0], NODES[1], content_id("author")
