@@ -146,15 +146,18 @@ class Knowledge:
         """
         found: defaultdict[tuple[str, str], dict[tuple[bytes, bytes], list[_Compared]]]
         found = defaultdict(lambda: defaultdict(list))
+        sums: defaultdict[tuple[bytes, int, Split], Counter[bytes]] = defaultdict(Counter)
+        counts: defaultdict[tuple[bytes, int, Split], Counter[bytes]] = defaultdict(Counter)
+        for place, values in self._values.items():
+            for run, micro in values.items():
+                if program := self._programs.get(run):
+                    sums[place][program] += micro
+                    counts[place][program] += 1
         for child in self._children:
-            parents = [
-                micro
-                for run, micro in self._values[child.author, *child.draw].items()
-                if self._programs.get(run) == child.parent
-            ]
-            if parents:
-                difference = self._sign * (child.micro - sum(parents) / len(parents)) / MICRO
-                one = _Compared(difference, len(parents))
+            place = (child.author, *child.draw)
+            if parents := counts[place][child.parent]:
+                mean = sums[place][child.parent] / parents
+                one = _Compared(self._sign * (child.micro - mean) / MICRO, parents)
                 found[child.topic, child.tier][child.author, child.program].append(one)
         return found
 
@@ -169,18 +172,21 @@ class Knowledge:
                 topic = self._topics.get(judged.claim.claim.program)
                 if topic is not None:
                     states[topic, here][judged.state] += 1
-        rows = [self._row(*key, one, states[key]) for key, one in self._compared().items()]
+        sigmas = {here: one.noise(one.authors).sigma for here, one in self._evidence.items()}
+        rows = [
+            self._row(topic, here, sigmas[here], one, states[topic, here])
+            for (topic, here), one in self._compared().items()
+        ]
         return sorted(rows, key=lambda one: (-one.chance, one.topic, one.tier))
 
     def _row(
         self,
         topic: str,
         here: str,
+        sigma: float,
         compared: Mapping[tuple[bytes, bytes], Sequence[_Compared]],
         states: Mapping[State, int],
     ) -> Known:
-        evidence = self._evidence[here]
-        sigma = evidence.noise(evidence.authors).sigma
         effects = {
             key: (
                 sum(one.difference for one in runs) / len(runs),

@@ -7,7 +7,10 @@ than the cap allows, so that it takes several. Nodes with the same records and r
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+import operator
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Literal
 
 from msgspec import Struct
@@ -128,6 +131,27 @@ class Heard(Struct, frozen=True):
         """Sum of what each is heard with."""
         return sum(min(one, log_cap) for one in self.counted.values())
 
+    def reaches(self, log_t: float, voices: int) -> bool:
+        """Whether that is enough where so many voices have to make up a threshold."""
+        return self.total(log_t / voices) >= log_t - ROUNDING
+
+    def span(self, log_ts: Sequence[float], voices: int) -> range:
+        """Places of the thresholds that are reached, of some that fall.
+
+        What is left above a threshold is a concave function of it, with its peak at `voices` times
+        the loudest voice but so many. So they lie together, and both ends are found by halving.
+        """
+        loudest = sorted(self.counted.values(), reverse=True)[voices - 1 : voices]
+        peak = voices * loudest[0] if loudest else 0.0
+        above = bisect_right(log_ts, -peak, key=operator.neg)
+
+        def reached(place: int) -> bool:
+            return self.reaches(log_ts[place], voices)
+
+        first = bisect_left(range(above), True, key=reached)
+        last = bisect_left(range(above, len(log_ts)), True, key=lambda place: not reached(place))
+        return range(first, above + last)
+
 
 def verdict(evidence: Evidence, roots: Collection[bytes]) -> Verdicts:
     """Judge all claims of a tier.
@@ -145,7 +169,7 @@ def verdict(evidence: Evidence, roots: Collection[bytes]) -> Verdicts:
     sigma = noise.sigma if voices == VOICES else noise.upper
     heard = [_heard(claim, counted, sigma) for claim in claims]
     replicated = [one for one in heard if one.counted]
-    log_t, confirmed = _confirmed(replicated, voices)
+    log_t, confirmed = confirmed_among(replicated, voices)
     log_cap = log_t / max(voices, 1)
     scale = _effect_variance(replicated, sigma)
     judged = [_judged(one, one.claim.id in confirmed, log_cap, scale) for one in heard]
@@ -163,7 +187,7 @@ def verdict(evidence: Evidence, roots: Collection[bytes]) -> Verdicts:
     )
 
 
-def _confirmed(heard: Collection[Heard], voices: int) -> tuple[float, frozenset[bytes]]:
+def confirmed_among(heard: Collection[Heard], voices: int) -> tuple[float, frozenset[bytes]]:
     """e-BH: the largest k so that k claims reach 20 K/k; log of that threshold, and which do.
 
     A node that is alone, or hears nobody, confirms nothing: its own rule is another.
@@ -175,12 +199,17 @@ def _confirmed(heard: Collection[Heard], voices: int) -> tuple[float, frozenset[
     # The cap only takes away from what speaks for a claim: most are out before it is known.
     lowest = math.log(1 / FALSE_SHARE) - ROUNDING
     hopeful = [one for one in heard if one.total(math.inf) >= lowest]
+    log_ts = [math.log(total / (FALSE_SHARE * k)) for k in range(1, len(hopeful) + 1)]
+    changes = [0] * (len(hopeful) + 1)
+    for one in hopeful:
+        span = one.span(log_ts, voices)
+        changes[span.start] += 1
+        changes[span.stop] -= 1
+    reaching = list(accumulate(changes))
     for k in range(len(hopeful), 0, -1):
-        log_t = math.log(total / (FALSE_SHARE * k))
-        log_cap = log_t / voices
-        reached = [one.claim.id for one in hopeful if one.total(log_cap) >= log_t - ROUNDING]
-        if len(reached) >= k:
-            return log_t, frozenset(reached)
+        if reaching[k - 1] >= k:
+            log_t = log_ts[k - 1]
+            return log_t, frozenset(o.claim.id for o in hopeful if o.reaches(log_t, voices))
     return first, frozenset()
 
 
