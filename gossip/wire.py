@@ -57,6 +57,10 @@ VALUES_MAX = 256
 NAME_MAX = 128
 KIND_MAX = 32
 CITES_MAX = 16
+DEPTH_MAX = 16
+"""Arrays and maps within one another, the record's own map included. Kinds of later may use them;
+how deep a library can follow depends on what called it, and nodes would not agree on what is valid.
+"""
 NOTE_MAX = 500
 """Characters of the one line a run carries for humans."""
 
@@ -162,8 +166,9 @@ def _decode_body(body: bytes) -> Record:
             max_map_len=32,
             max_ext_len=0,
         )
+        _require(not _is_deeper(plain, DEPTH_MAX), f"at most {DEPTH_MAX} levels")
         record = _record_of(plain)
-    except NewerRecord:
+    except RecordError:
         raise
     except ValueError as error:  # msgpack's and msgspec's errors, and bad UTF-8
         raise RecordError(f"Bytes that are no record: {error}") from error
@@ -200,6 +205,19 @@ def _record_of(plain: Any) -> Record:
         if kind
         else Unknown(content),
     )
+
+
+def _is_deeper(plain: Any, levels: int) -> bool:
+    """Whether arrays and maps stand in one another on more levels than that. Not by recursion."""
+    layer = [plain] if isinstance(plain, dict | list) else []
+    for _ in range(levels):
+        layer = [
+            inner
+            for one in layer
+            for inner in (one.values() if isinstance(one, dict) else one)
+            if isinstance(inner, dict | list)
+        ]
+    return bool(layer)
 
 
 def _require(condition: bool, rule: str) -> None:

@@ -368,6 +368,20 @@ def test_payloads_out_of_range_are_refused(kind: str, payload: Payload | Unknown
         decode(SIGNATURE + _said(kind, payload))
 
 
+def _nested(levels: int) -> bytes:
+    """A record of a kind of later, with so many arrays in one another in its payload."""
+    body = _said("later", Unknown({"deep": None}))
+    assert body.endswith(b"\xc0")
+    return body[:-1] + b"\x91" * levels + b"\xc0"
+
+
+def test_what_is_nested_deeper_than_any_library_has_to_follow_is_refused_everywhere() -> None:
+    assert decode(SIGNATURE + _nested(14)).record.kind == "later"
+    for levels in (15, 100, 500, 960, 1000, 1019, 1021, 5000, 30_000):
+        with pytest.raises(RecordError):
+            decode(SIGNATURE + _nested(levels))
+
+
 def test_a_later_version_is_nobodys_fault() -> None:
     body = _changed(v=2)
     with pytest.raises(NewerRecord):
