@@ -6,7 +6,7 @@ decides when it is this one's turn, `gossip.quota` what has to go for it.
 
 from collections.abc import Sequence
 
-from gossip.quota import ROW_BYTES, built_on, cost, to_prune
+from gossip.quota import PLACE_BYTES, ROW_BYTES, built_on, cost, to_prune
 from gossip.statements import keep_record, prune_record
 from gossip.store import Store
 from skep.errors import ArchiveFull
@@ -25,14 +25,15 @@ class Intake:
     Args:
         store: the database.
         author: public key of this node; its own records count for nothing.
-        quota_bytes: how much may be kept of all others together.
+        quota_bytes: how much may be kept of all others together; the places of what was pruned may
+            take as much again.
     """
 
     def __init__(self, store: Store, author: bytes, quota_bytes: int = ARCHIVE_BYTES) -> None:
         self._store = store
         self._author = author
         self._quota = quota_bytes
-        records, size = store.kept_of_others(author)
+        records, size, self._places = store.kept_of_others(author)
         self._used = records * ROW_BYTES + size
         self._looked_at = 0
 
@@ -64,6 +65,7 @@ class Intake:
             ]
         )
         self._used += needed - sum(map(cost, going))
+        self._places += len(going)
         self._looked_at = looked_at
         return list(fresh.values())
 
@@ -76,6 +78,11 @@ class Intake:
         """
         if not fresh or excess <= 0:
             return [], self._looked_at
+        if self._places * PLACE_BYTES > self._quota:
+            raise ArchiveFull(
+                f"what is left of records that were pruned fills another {self._quota / 1e9:g} GB",
+                "Raise archive_gb in config.toml to hear more",
+            )
         wanted = {program for one in fresh for program in built_on(one)}
         candidates = self._store.prunable(self._author, self._looked_at, LOOK_AT_RECORDS)
         going = to_prune(

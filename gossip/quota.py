@@ -14,11 +14,14 @@ from skep.records import Claim, Run, SignedRecord, Unknown
 ROW_BYTES = 500
 """What a record takes on the disk beside its signature and body: columns and indices."""
 
+PLACE_BYTES = 380
+"""What the place takes that a pruned record leaves."""
+
 KEPT_KINDS = ("claim", "note", "profile", "retract", "members")
 
 
 def cost(signed: SignedRecord) -> int:
-    """Bytes that a record counts for. The place that a pruned one leaves counts for nothing."""
+    """Bytes that a record counts for. Places of pruned ones are counted apart."""
     return len(signed.body) + len(signed.signature) + ROW_BYTES
 
 

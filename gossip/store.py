@@ -351,13 +351,11 @@ class Store(Reader):
         for signed in self.feeds():
             yield from map(note_built_on, built_on(signed))
 
-    def kept_of_others(self, author: bytes) -> tuple[int, int]:
-        """How many records there are of everybody but `author`, and their bytes."""
-        rows = self._rows(
-            "SELECT ifnull(sum(size > 0), 0), ifnull(sum(size), 0) FROM records WHERE author != ?",
-            (author,),
-        )
-        return int(rows[0][0]), int(rows[0][1])
+    def kept_of_others(self, author: bytes) -> tuple[int, int, int]:
+        """Of everybody but `author`: how many records, their bytes, and how many were pruned."""
+        found = "ifnull(sum(size > 0), 0), ifnull(sum(size), 0), ifnull(sum(size = 0), 0)"
+        rows = self._rows(f"SELECT {found} FROM records WHERE author != ?", (author,))  # noqa: S608
+        return int(rows[0][0]), int(rows[0][1]), int(rows[0][2])
 
     def is_built_on(self, program: bytes) -> bool:
         """Whether a record makes the runs of a program worth keeping."""

@@ -9,7 +9,7 @@ import pytest
 from gossip.feeds import Link
 from gossip.identity import Identity
 from gossip.intake import Intake
-from gossip.quota import ROW_BYTES, built_on, cost, to_prune
+from gossip.quota import PLACE_BYTES, ROW_BYTES, built_on, cost, to_prune
 from gossip.store import Store
 from skep.errors import ArchiveFull
 from skep.records import Claim, Note, Payload, Profile, Retract, SignedRecord, Unknown
@@ -112,7 +112,8 @@ def test_a_full_home_prunes_for_what_is_new_and_keeps_the_places(tmp_path: Path)
         assert rows[2][2] > 0
         left = list(store.feeds())
     with closing(Store.open(tmp_path / "skep.db")) as store:
-        count, size = store.kept_of_others(KEY.public)
+        count, size, places = store.kept_of_others(KEY.public)
+        assert places == 2
         assert (count, count * ROW_BYTES + size) == (5, sum(map(cost, left)))
 
 
@@ -184,7 +185,7 @@ def test_pruning_goes_on_where_it_was_and_passes_over_what_stays(
         assert left[:7] == records[:7]
         assert records[-1] in left
         assert records[7] not in left
-        count, size = store.kept_of_others(KEY.public)
+        count, size, _ = store.kept_of_others(KEY.public)
         assert count * ROW_BYTES + size <= quota + 4 * cost(records[0])
 
 
@@ -200,6 +201,25 @@ def test_the_room_of_pruned_records_is_used_again(tmp_path: Path) -> None:
         assert store.kept_of_others(KEY.public)[0] in (299, 300)
         # 300 places take up to 500 bytes each; unused room would take as much as 300 records.
         assert store._rows("PRAGMA page_count")[0][0] - pages < 300 * 500 / 4096
+
+
+def test_places_of_pruned_records_take_no_more_than_records_may(tmp_path: Path) -> None:
+    records = chain_of([f"p{number}" for number in range(40)])
+    quota = sum(map(cost, records[:4]))
+    taken = 0
+    with closing(Store.open(tmp_path / "skep.db")) as store:
+        intake = Intake(store, KEY.public, quota)
+        while store.kept_of_others(KEY.public)[2] * PLACE_BYTES <= quota:
+            taken += len(intake.take(records[taken : taken + 1]))
+        with pytest.raises(ArchiveFull, match="were pruned"):
+            intake.take(records[taken : taken + 1])
+        assert 4 < taken < 40
+        assert store.kept_of_others(KEY.public)[2] == quota // PLACE_BYTES + 1
+    with closing(Store.open(tmp_path / "skep.db")) as store:
+        with pytest.raises(ArchiveFull, match="were pruned"):
+            Intake(store, KEY.public, quota).take(records[taken : taken + 1])
+        more = Intake(store, KEY.public, 2 * quota)
+        assert more.take(records[taken : taken + 1]) == records[taken : taken + 1]
 
 
 async def test_a_ledger_keeps_to_its_quota(tmp_path: Path) -> None:
