@@ -19,7 +19,7 @@ from gossip.messages import (
     Same,
     Want,
 )
-from gossip.replica import Replica
+from gossip.replica import ROW_BYTES, Replica
 
 PLACES_MAX = 65_536
 """Places that are gone through for one request: an index passes over pruned ones quickly, but not
@@ -40,8 +40,8 @@ def answer(request: Compare | Want | Proof, replica: Replica, archive: Archive) 
     if isinstance(request, Compare):
         if request.digest == replica.digest():
             return Same()
-        rows = replica.rows(request.after, ROWS_MAX)
-        return Rows(b"".join(row.packed() for row in rows), len(rows) == ROWS_MAX)
+        packed = replica.packed(request.after, ROWS_MAX)
+        return Rows(packed, len(packed) == ROWS_MAX * ROW_BYTES)
     if isinstance(request, Want):
         return Records(tuple(_wanted(request, replica, archive)))
     chain = replica.chain(request.key)

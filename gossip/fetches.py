@@ -1,16 +1,30 @@
-"""What is to be had from one peer, and what came of it. Pure bookkeeping."""
+"""What is to be had from one peer, what came of it, and which chains are asked of whom. Pure.
+
+When something is asked for, and what becomes of the answers, is decided in `gossip.sync`.
+"""
+
+from collections.abc import Iterable
 
 from msgspec import Struct
 
-from gossip.messages import Range, Request
+from gossip.messages import Range, Request, Want
 from gossip.replica import FORKED, Replica, Row
 from skep.records import SignedRecord
 
-FETCH_MAX = 8192
-"""Rows of one peer that are kept at once; the others are listed again when these are done."""
+FETCH_MAX, FETCH_MIN, FETCH_ALL = 8192, 256, 131_072
+"""Rows of one peer that are kept at once, and its equal part of those of all if there are many; the
+others are listed again when these are done."""
 
 FAILED_MAX, FAILED_S = 8192, 30.0
 """Rows of one peer that led to nothing, and for how long they are not tried again as they are."""
+
+
+FRUITLESS_MAX, PAUSE_S, PAUSE_MAX_S = 8, 0.25, 2.0
+"""Requests in a row that may bring nothing; then there is a pause before each, longer and longer.
+Somebody can list chains that nobody has as fast as they are asked for."""
+
+BUSY_S = 3.0
+"""For so long nobody else is asked for what a peer was asked for."""
 
 
 class Search(Struct, frozen=True):
@@ -40,6 +54,8 @@ class Fetch:
         after: where its next page of rows begins, empty if there is none.
         pages: how many there were in this comparison.
         compare_again: whether another one is due.
+        stuck: whether others have been asked for all that is left.
+        paused_until: when it may be asked for more.
     """
 
     def __init__(self) -> None:
@@ -47,11 +63,19 @@ class Fetch:
         self.searches: dict[bytes, Search] = {}
         self.failed: dict[bytes, Row] = {}
         self.asked: Request | None = None
-        self.asked_at = self.failed_since = 0.0
-        self.mending = False
+        self.asked_at = self.failed_since = self.paused_until = 0.0
+        self.mending = self.stuck = False
         self.after = b""
         self.pages = 0
         self.compare_again = False
+        self._fruitless = 0
+
+    def brought(self, now: float, *, anything: bool) -> None:
+        """Note whether a request brought anything new."""
+        self._fruitless = 0 if anything else self._fruitless + 1
+        beyond = self._fruitless - FRUITLESS_MAX
+        if beyond > 0:
+            self.paused_until = now + min(PAUSE_S * beyond, PAUSE_MAX_S)
 
     def drop(self, key: bytes) -> None:
         """Let a chain be until the next comparison."""
@@ -147,3 +171,33 @@ class Brought:
         self.twins: dict[tuple[bytes, int, bytes], SignedRecord] = {}
         self.last = (b"", 0)
         self.leapt = False
+
+
+class Busy:
+    """Whom the records of which chains were asked of, and when."""
+
+    def __init__(self) -> None:
+        self._whom: dict[bytes, tuple[bytes, float]] = {}
+        self.freed: set[bytes] = set()
+        """Chains that nobody is asked for any more; whoever looks after them empties it."""
+
+    def ask(self, now: float, peer: bytes, want: Want) -> None:
+        """A peer is asked for these."""
+        self._whom.update((key, (peer, now)) for key in keys_of(want))
+
+    def release(self, peer: bytes, asked: Request | None) -> None:
+        """It is not asked for them any more."""
+        for key in keys_of(asked):
+            if self._whom.get(key, (b"", 0.0))[0] == peer:
+                del self._whom[key]
+                self.freed.add(key)
+
+    def of_others(self, now: float, peer: bytes, key: bytes) -> bool:
+        """Whether somebody else was asked for a chain a moment ago."""
+        whom, since = self._whom.get(key, (peer, now))
+        return whom != peer and now - since < BUSY_S
+
+
+def keys_of(asked: Request | None) -> Iterable[bytes]:
+    """Chains whose records a request is for."""
+    return {one.key for one in asked.ranges} if isinstance(asked, Want) else ()

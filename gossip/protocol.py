@@ -154,7 +154,7 @@ class Core:
     @property
     def wake_at(self) -> float:
         """When `handle` wants to be called next, if nothing happens before."""
-        return min(self._compare_at, self._announce_at, self._dial_at)
+        return min(self._compare_at, self._announce_at, self._dial_at, self.sync.resume_at)
 
     def present(self, now: float) -> Mapping[bytes, Presence]:
         """Who has announced itself lately, by author."""
@@ -164,7 +164,8 @@ class Core:
         """Take in an event; what is to be done about it, in order."""
         self._now = max(now, self._now)
         self._dispatch(event)
-        if isinstance(event, Answered | Unanswered | Disconnected):
+        freed = isinstance(event, Answered | Unanswered | Disconnected)
+        if freed or self._now >= self.sync.resume_at:
             for waiting in self.sync.resume(self._now):
                 self._ask(*waiting)
         self._keep_time()

@@ -48,6 +48,20 @@ class Row(Struct, frozen=True):
         position = self.next | (FORKED if self.forked else 0)
         return self.key + position.to_bytes(4, "big") + self.head
 
+    def is_news_to(self, mine: "Row | None") -> bool:
+        """Whether somebody with this row has anything that whoever has the other one lacks."""
+        if mine is None:
+            return True
+        if mine.forked:
+            # Only an earlier fork, or another one in the same place, is news.
+            return self.forked and self.next <= mine.next and self != mine
+        return self.forked or self.next > mine.next or (self.next == mine.next and self != mine)
+
+    def is_ahead_of(self, theirs: "Row | None") -> bool:
+        """Whether it says more of the chain, of whichever branch."""
+        longer = theirs is None or self.next > theirs.next
+        return longer or (self.forked and not (theirs and theirs.forked))
+
 
 def unpack_rows(packed: bytes) -> list[Row]:
     """Rows of a message.
@@ -191,11 +205,22 @@ class Replica:
             return None
         return Row(key, chain.next, chain.head, chain.fork is not None)
 
-    def rows(self, after: bytes = b"", limit: int | None = None) -> list[Row]:
-        """How all chains stand, in order of their names; a page of them, if a limit is given."""
+    def rows(self) -> list[Row]:
+        """How all chains stand, in order of their names."""
+        return list(self.between(b"", None))
+
+    def between(self, after: bytes, last: bytes | None) -> Iterator[Row]:
+        """How the chains behind one name stand, up to and with another, in order of their names."""
         start = bisect_right(self._order, after)
-        keys = self._order[start : None if limit is None else start + limit]
-        return [row for row in map(self.row, keys) if row is not None]
+        stop = len(self._order) if last is None else bisect_right(self._order, last)
+        found = (self.row(self._order[place]) for place in range(start, stop))
+        return (row for row in found if row is not None)
+
+    def packed(self, after: bytes, limit: int) -> bytes:
+        """The first rows behind a name, as bytes of a message."""
+        start = bisect_right(self._order, after)
+        keys = self._order[start : start + limit]
+        return b"".join(self._packed.get(key) or self._pack(key) for key in keys)
 
     def digest(self) -> bytes:
         """SHA-256 of all rows: equal where, and only where, chains end alike, holes or not."""

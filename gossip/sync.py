@@ -7,12 +7,14 @@ then, it is asked for holes; see `gossip.holes`. Whatever breaks off is taken up
 comparison, with whomever that is. Answering is `gossip.answers`.
 """
 
-from collections import OrderedDict
+import math
 from collections.abc import Callable
+from itertools import islice
 
 from gossip.admission import BROKEN_PROMISE, FORGED, MALFORMED, Admission
 from gossip.chains import HEAD_BYTES
-from gossip.fetches import FETCH_MAX, Brought, Fetch
+from gossip.early import Early
+from gossip.fetches import FETCH_ALL, FETCH_MAX, FETCH_MIN, Brought, Busy, Fetch, keys_of
 from gossip.holes import Patience, Rounds
 from gossip.messages import (
     HAVE_MAX,
@@ -36,19 +38,14 @@ from gossip.replica import FORKED, Replica, Row, chain_key
 from gossip.validate import Validator
 from skep.records import SignedRecord
 
-EARLY_MAX = 512
-"""Records kept that came before the one they follow."""
-
-EARLY_S = 60.0
-
 PAGES_MAX = 64
 """Pages of rows in one comparison: a peer can invent chains without end."""
 
 DEFERRED_MAX = 65_536
 """Chains held back by a quota that are remembered; others are only asked for too early."""
 
-BUSY_S = 3.0
-"""For so long nobody else is asked for what a peer was asked for."""
+TIDY_S = 0.5
+"""How often it is looked after what time alone changes: there may be thousands of it."""
 
 
 class Sync:
@@ -83,7 +80,11 @@ class Sync:
         self._deferred: dict[bytes, float] = {}
         self._patience = Patience()
         self._rounds = Rounds(replica)
-        self._early: OrderedDict[tuple[bytes, int], tuple[float, SignedRecord]] = OrderedDict()
+        self._early = Early()
+        self._busy = Busy()
+        self._tidied = -math.inf
+        self.resume_at = math.inf
+        """When a peer that brought nothing may be asked again."""
         self.taken: list[SignedRecord] = []
         """Records that have come in and are to be stored; whoever stores them empties the list."""
 
@@ -112,7 +113,7 @@ class Sync:
         """The request for records that a peer has said it has; None if one is under way."""
         fetch = self._fetches.setdefault(peer, Fetch())
         fetch.forgive(now)
-        for row in rows[: FETCH_MAX - len(fetch.rows)]:
+        for row in rows[: max(self._fetch_max - len(fetch.rows), 0)]:
             if self._wants(now, fetch, row):
                 fetch.rows[row.key] = row
         return self._next(now, peer, fetch) if fetch.asked is None else None
@@ -121,6 +122,7 @@ class Sync:
         """The peer is gone, or did not answer this: what it was asked since then still stands."""
         fetch = self._fetches.get(peer)
         if fetch is not None and (unanswered is None or unanswered is fetch.asked):
+            self._busy.release(peer, fetch.asked)
             del self._fetches[peer]
 
     def answered(self, now: float, peer: bytes, asked: Request, answer: Answer) -> list[Request]:
@@ -129,6 +131,7 @@ class Sync:
         if fetch is None or fetch.asked is not asked:
             return []
         fetch.asked, mending, fetch.mending = None, fetch.mending, False
+        self._busy.release(peer, asked)
         fetch.forgive(now)
         told: list[Request] = []
         if isinstance(asked, Compare) and isinstance(answer, Rows):
@@ -146,29 +149,49 @@ class Sync:
         return [*told, *([following] if following else [])]
 
     def resume(self, now: float) -> list[tuple[bytes, Request]]:
-        """What to ask whom, of that which waited for another peer to deliver it."""
-        waiting = [
-            (peer, fetch)
-            for peer, fetch in self._fetches.items()
-            if fetch.asked is None and (fetch.rows or fetch.after or fetch.compare_again)
-        ]
-        found = ((peer, self._next(now, peer, fetch)) for peer, fetch in waiting)
-        return [(peer, request) for peer, request in found if request is not None]
+        """What to ask whom, of that which waited for another peer to deliver it, or for a pause."""
+        freed, self._busy.freed = self._busy.freed, set()
+        self.resume_at = math.inf
+        found: list[tuple[bytes, Request]] = []
+        for peer, fetch in list(self._fetches.items()):
+            if fetch.asked is not None or not (fetch.rows or fetch.after or fetch.compare_again):
+                continue
+            still = fetch.stuck and now - fetch.asked_at < TIDY_S
+            if still and not fetch.compare_again and freed.isdisjoint(fetch.rows):
+                continue
+            request = self._next(now, peer, fetch)
+            if request is not None:
+                found.append((peer, request))
+                freed.difference_update(keys_of(request))
+        return found
+
+    @property
+    def _fetch_max(self) -> int:
+        """Rows that are kept of one peer."""
+        return max(FETCH_MIN, min(FETCH_MAX, FETCH_ALL // max(len(self._fetches), 1)))
+
+    def _tidy(self, now: float) -> None:
+        """Forget what is over."""
+        if now - self._tidied < TIDY_S:
+            return
+        self._tidied = now
+        self._deferred = {key: at for key, at in self._deferred.items() if at > now}
+        self._early.tidy(now, self._is_here)
 
     def _compared(
         self, now: float, peer: bytes, fetch: Fetch, asked: Compare, answer: Rows
     ) -> list[Request]:
         """Note what the peer has more of; the announcement of what it has less of, if any."""
-        self._deferred = {key: at for key, at in self._deferred.items() if at > now}
         rows = rows_of(answer.rows)
         if rows and rows[0].key <= asked.after:
             self._blame(peer, MALFORMED, "rows of another page")
             return []
         last, more = asked.after, answer.more
         theirs: dict[bytes, Row] = {}
+        room = self._fetch_max
         for row in rows:
             if self._wants(now, fetch, row):
-                if len(fetch.rows) >= FETCH_MAX:
+                if len(fetch.rows) >= room:
                     more = True
                     break
                 fetch.rows[row.key] = row
@@ -177,14 +200,10 @@ class Sync:
         fetch.pages += 1
         if more and fetch.pages < PAGES_MAX:
             fetch.after = last
-        ahead = [
-            row
-            for row in self._replica.rows(asked.after)
-            if (row.key <= last or not more) and _is_ahead(row, theirs.get(row.key))
-        ]
-        if not ahead:
-            return []
-        return [Have(self._swarm, b"".join(row.packed() for row in ahead[:HAVE_MAX]))]
+        mine = self._replica.between(asked.after, last if more else None)
+        ahead = islice((row for row in mine if row.is_ahead_of(theirs.get(row.key))), HAVE_MAX)
+        packed = b"".join(row.packed() for row in ahead)
+        return [Have(self._swarm, packed)] if packed else []
 
     def _wants(self, now: float, fetch: Fetch, row: Row) -> bool:
         """Whether a row of a peer is worth asking it for more."""
@@ -198,46 +217,38 @@ class Sync:
     def _lacks(self, theirs: Row) -> bool:
         """Whether a peer with this row has anything that is not here."""
         mine = self._replica.row(theirs.key)
-        if mine is None:
-            return self._replica.size < self._params.feeds_max
-        if mine.forked:
-            # Only an earlier fork, or another one in the same place, is news.
-            return theirs.forked and theirs.next <= mine.next and theirs != mine
-        return (
-            theirs.next > mine.next
-            or (theirs.next == mine.next and theirs != mine)
-            or (theirs.forked)
-        )
+        room = mine is not None or self._replica.size < self._params.feeds_max
+        return room and theirs.is_news_to(mine)
 
     def _next(self, now: float, peer: bytes, fetch: Fetch) -> Request | None:
         """What to ask a peer for, until it has nothing more that is missing here."""
-        for one, (since, _) in list(self._early.items()):
-            if now - since > EARLY_S or self._is_here(*one):
-                del self._early[one]
-        busy = {
-            one.key
-            for other, their in self._fetches.items()
-            if other != peer and isinstance(their.asked, Want) and now - their.asked_at < BUSY_S
-            for one in their.asked.ranges
-        }
+        self._tidy(now)
+        if now < fetch.paused_until:
+            self.resume_at = min(self.resume_at, fetch.paused_until)
+            return None
         fetch.asked_at = now
+        fetch.stuck = False
         ranges: list[Range] = []
         for key, row in list(fetch.rows.items()):
             if len(ranges) == RANGES_MAX:
                 break
+            if self._busy.of_others(now, peer, key):
+                continue
             if self._waits(now, key) or not (self._lacks(row) or key in fetch.searches):
                 fetch.drop(key)
-            elif key not in busy and (found := fetch.range(row, self._replica)) is not None:
+            elif (found := fetch.range(row, self._replica)) is not None:
                 ranges.append(found)
         if ranges:
             fetch.asked = Want(self._swarm, tuple(ranges))
+            self._busy.ask(now, peer, fetch.asked)
             return fetch.asked
         for key, row in list(fetch.rows.items()):
-            if key not in busy:
+            if not self._busy.of_others(now, peer, key):
                 if row.forked:
                     fetch.asked = Proof(self._swarm, key)
                     return fetch.asked
                 fetch.drop(key)
+        fetch.stuck = bool(fetch.rows)
         return None if fetch.rows else self._go_on(peer, fetch)
 
     def _go_on(self, peer: bytes, fetch: Fetch) -> Request | None:
@@ -276,6 +287,7 @@ class Sync:
         if mending:
             self._mended(brought, ranges)
         else:
+            fetch.brought(now, anything=bool(brought.moved))
             self._settle(brought, ranges, answer, proof=isinstance(asked, Proof))
 
     def _checked(
@@ -409,10 +421,7 @@ class Sync:
                 self._put(now, key, signed)
             return None
         if place == "gap":
-            # Messages overtake one another: it may fit in a moment.
-            self._early[key, signed.record.seq] = (now, signed)
-            if len(self._early) > EARLY_MAX:
-                self._early.popitem(last=False)
+            self._early.keep(now, key, signed)
         if place in ("gap", "diverged") and signed.record.seq + 1 < FORKED:
             return Row(key, signed.record.seq + 1, signed.id[:HEAD_BYTES], forked=False)
         return None
@@ -421,8 +430,8 @@ class Sync:
         """Index an admitted record, and those behind it that came too early."""
         self._replica.put(signed)
         self.taken.append(signed)
-        while (early := self._early.pop((key, signed.record.seq + 1), None)) is not None:
-            _, signed = early
+        while (early := self._early.at(key, signed.record.seq + 1)) is not None:
+            signed = early
             if self._replica.place(signed) != "new" or not self._admitted(now, key, signed):
                 return
             self._replica.put(signed)
@@ -430,8 +439,7 @@ class Sync:
 
     def _offer_early(self, now: float, key: bytes, end: int) -> None:
         """Take in what came too early and stands before a place, in the hole that is there now."""
-        for one in [one for one in self._early if one[0] == key and one[1] < end]:
-            _, signed = self._early.pop(one)
+        for signed in self._early.before(key, end):
             if self._replica.place(signed) == "new" and self._admitted(now, key, signed):
                 self._put(now, key, signed)
 
@@ -439,7 +447,3 @@ class Sync:
         """Index a record of this node, which is stored already."""
         if self._replica.place(signed) == "new":
             self._replica.put(signed)
-
-
-def _is_ahead(mine: Row, theirs: Row | None) -> bool:
-    return theirs is None or mine.next > theirs.next or (mine.forked and not theirs.forked)

@@ -73,6 +73,7 @@ PURE = [
     "gossip/presence.py",
     "gossip/twin.py",
     "gossip/sync.py",
+    "gossip/early.py",
     "gossip/wire.py",
     "node/plan.py",
     "node/explain.py",

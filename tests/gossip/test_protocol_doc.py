@@ -11,6 +11,7 @@ import gossip.admission
 import gossip.answers
 import gossip.chains
 import gossip.company
+import gossip.early
 import gossip.fetches
 import gossip.holes
 import gossip.limits
@@ -62,6 +63,7 @@ MODULES: tuple[Any, ...] = (
     gossip.replica,
     gossip.chains,
     gossip.answers,
+    gossip.early,
     gossip.fetches,
     gossip.holes,
     gossip.sync,

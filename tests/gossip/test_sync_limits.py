@@ -7,9 +7,10 @@ import pytest
 from msgspec.structs import replace
 
 from gossip.admission import MALFORMED
-from gossip.fetches import FETCH_MAX
+from gossip.fetches import BUSY_S, FETCH_ALL, FETCH_MAX, FRUITLESS_MAX, PAUSE_S
 from gossip.messages import (
     HAVE_MAX,
+    RANGES_MAX,
     ROWS_MAX,
     Answer,
     Compare,
@@ -25,7 +26,7 @@ from gossip.messages import (
 from gossip.params import NODE
 from gossip.replica import Row, chain_key
 from gossip.simulate import MemoryArchive
-from gossip.sync import BUSY_S, PAGES_MAX
+from gossip.sync import PAGES_MAX
 from gossip.wire import decode, encode
 from tests.factories import make_run
 from tests.gossip.scenes import make_record
@@ -193,3 +194,62 @@ def test_a_peer_that_does_not_answer_keeps_others_from_being_asked_for_a_moment_
     ((asked, request),) = one.sync.resume(BUSY_S * 1.1)
     assert asked == other
     assert isinstance(request, Want)
+
+
+def made_up(number: int) -> list[Row]:
+    """Chains that nobody has, others for each number."""
+    keys = sorted(hashlib.sha256(b"%d %d" % (number, one)).digest()[:16] for one in range(4096))
+    return [Row(key, 9, bytes(16), forked=False) for key in keys]
+
+
+def test_a_peer_that_brings_nothing_is_asked_less_and_less_but_goes_on_being_asked() -> None:
+    one, now, asked = Side([]), 0.0, 0
+    request = one.sync.fetch(now, PEER, made_up(0))
+    while request is not None:
+        asked += 1
+        request = next(iter(one.sync.answered(now, PEER, request, Records(()))), None)
+    assert asked == FRUITLESS_MAX + 1
+    for pause in (PAUSE_S, 2 * PAUSE_S, 3 * PAUSE_S):
+        assert one.sync.resume_at == pytest.approx(now + pause)
+        assert one.sync.resume(now + pause / 2) == []
+        now += pause
+        ((_, request),) = one.sync.resume(now)
+        assert one.sync.answered(now, PEER, request, Records(())) == []
+
+
+def test_what_a_peer_brings_ends_its_pauses() -> None:
+    one = Side([])
+    records = chain(ANNA, 3)
+    (row,) = Side(records).replica.rows()
+    empty = made_up(0)[: FRUITLESS_MAX * RANGES_MAX]
+    request = one.sync.fetch(0.0, PEER, [*empty, row, *made_up(1)])
+    signed = tuple(each.signature + each.body for each in records)
+    for brought in [()] * FRUITLESS_MAX + [signed] + [()] * FRUITLESS_MAX:
+        assert request is not None
+        (request,) = one.sync.answered(0.0, PEER, request, Records(brought))
+
+
+def test_of_many_peers_no_more_rows_are_kept_than_of_a_few() -> None:
+    one = Side([])
+    for number in range(120):
+        peer = number.to_bytes(32, "big")
+        rows = b"".join(row.packed() for row in made_up(number))
+        request = one.sync.compare(peer)
+        assert request is not None
+        one.sync.answered(0.0, peer, request, Rows(rows, False))
+    kept = [len(fetch.rows) for fetch in one.sync._fetches.values()]
+    assert max(kept[:16]) == 4096
+    assert max(kept[100:]) < 1400
+    assert sum(kept) < 4 * FETCH_ALL
+
+
+def test_who_waits_for_others_to_deliver_is_asked_once_they_have_failed() -> None:
+    one, rows = Side([]), made_up(0)[:64]
+    first = one.sync.fetch(0.0, PEER, rows)
+    assert first is not None
+    waiting = [author(number).public for number in range(3, 9)]
+    assert [one.sync.fetch(0.0, peer, rows) for peer in waiting] == [None] * 6
+    assert one.sync.resume(0.1) == []
+    one.sync.answered(0.1, PEER, first, Records(()))
+    ((asked, _),) = one.sync.resume(0.1)
+    assert asked in waiting
