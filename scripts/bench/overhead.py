@@ -49,8 +49,8 @@ async def experiment(
     pace: Pace | None,
     parents: list[Subject],
     strangers: bool,
-) -> Row:
-    """One experiment; its checkpoint becomes a parent of later ones."""
+) -> Row | None:
+    """One experiment; its checkpoint becomes a parent of later ones. None if it was void."""
     marks: dict[str, float] = {}
 
     def report(progress: Progress) -> None:
@@ -71,6 +71,9 @@ async def experiment(
     began = trio.current_time()
     outcome = await executor.train(slot, order, report)
     trained = trio.current_time()
+    if outcome.status == "void":
+        print(f"void: {outcome.reason}; its time is lost")
+        return None
     if outcome.checkpoint is None:
         raise SystemExit(f"the seed program ended as {outcome.status}: {outcome.reason}")
     subject = Subject(order.source, outcome.checkpoint, order.code)
@@ -106,6 +109,9 @@ async def main(folder: Path, budget_s: float, experiments: int, jobs: int, stran
                 row = await experiment(
                     lab.executor, lab.task, folder, slot, seed, pace, parents, strangers
                 )
+                if row is None:
+                    pace = None
+                    continue
                 pace = None if pace else Pace(row.outcome.steps, row.outcome.spent_ms)
                 rows.append(row)
                 print_row(row, budget_s)
