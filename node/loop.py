@@ -15,18 +15,19 @@ import trio
 
 from gossip.jobs import Job
 from gossip.ledger import Ledger
+from node.deciding import Decider
 from node.experiment import Bench, Scoring, measure, train
 from node.hearing import Hearing
 from node.library import Examine
 from node.notebook import Notebook
-from node.plan import Action, Adopt, Flight, Repeat, Stop, Wait, next_action
+from node.plan import Stop, Wait
 from skep.errors import SkepError, TrainerFault
 from skep.events import Best, Event, Finished, Judged, Progressed, Said, Started, Verdict
 from skep.evidence import Candidate, Research
 from skep.evidence.research import SETTLED, Stage
 from skep.patch import fingerprint
-from skep.ports import ADOPT, Offer, Outcome, Progress, Proposal, Strategy, View
-from skep.records import Role, Run, program_id
+from skep.ports import ADOPT, Outcome, Progress, Strategy
+from skep.records import Role, Run
 
 BASELINE_FAILURES_MAX = 3
 BASELINE_VOIDS_MAX = 6
@@ -34,9 +35,6 @@ FAULTS_MAX = 3
 """Failures of our own helpers in a row before the node gives up, with a pause between them."""
 
 FAULT_PAUSE_S = 2.0
-KNOWN_PROPOSALS_MAX = 20
-"""Proposals in a row that were known already before a strategy counts as out of ideas."""
-
 VERDICTS: dict[Stage, Verdict] = {"kept": "keep", "discarded": "discard", "failed": "crash"}
 
 
@@ -69,13 +67,20 @@ class Researcher:
     ) -> None:
         self._ledger = ledger
         self._bench = bench
-        self._strategies = strategies
         self._emit = emit
         self._role = role
         self._notebook = Notebook(ledger, bench, author)
         self._hearing = Hearing(ledger, self._notebook, examine, wake=self._wake, emit=emit)
         known = len(self.research.candidates)
-        self._proposals = None if proposals is None else known + proposals
+        self._decider = Decider(
+            self._notebook,
+            strategies,
+            records=ledger,
+            keep=ledger.add_program,
+            refusal=bench.executor.refusal,
+            role=role,
+            proposals=None if proposals is None else known + proposals,
+        )
         self._waiting: list[Job] = []
         self._flying: dict[str, Job] = {}
         self._deciding = trio.Lock()
@@ -236,72 +241,17 @@ class Researcher:
 
     async def _decide(self) -> Job | Wait | Stop:
         others = [*self._flying.values(), *self._waiting]
-        offers = self._notebook.adoption.offers(self.research, others)
-        action = self._action(others, offers, ideas=self._role == "full")
-        job = await self._job(action, others, offers)
+        job = await self._decider.decide(others)
         if job is None:
-            action = self._action(others, offers, ideas=False)
-            job = await self._job(action, others, offers)
-        if job is None:
-            if others or isinstance(action, Stop):
-                return action if isinstance(action, Stop) else Wait()
             return self._out_of_ideas()
+        if not isinstance(job, Job):
+            return job
         if not self._notebook.still_matters(job):
             return await self._decide()  # The champion changed while a strategy was thinking.
         self._told_idle = False
         self._flying[job.name] = job
         await self._ledger.queue(job)
         return job
-
-    def _action(self, others: Sequence[Job], offers: Sequence[Offer], *, ideas: bool) -> Action:
-        return next_action(
-            self.research,
-            [Flight(job.program, job.purpose) for job in others],
-            comparable=self._notebook.comparable(),
-            proposals=self._proposals,
-            swarm=self._notebook.adoption.swarm(offers, others),
-            ideas=ideas,
-        )
-
-    async def _job(
-        self, action: Action, others: Sequence[Job], offers: Sequence[Offer]
-    ) -> Job | None:
-        """The job of an action, not queued yet; None where nothing can be proposed."""
-        if isinstance(action, Repeat):
-            return self._notebook.repetition(action, others)
-        if isinstance(action, Wait | Stop):
-            return None
-        chosen = isinstance(action, Adopt) and [o for o in offers if o.doubtful == action.doubtful]
-        proposal = await self._propose(others, tuple(chosen or ()))
-        if proposal is None:
-            return None
-        await self._ledger.add_program(proposal.source, self._fingerprint(proposal.source))
-        return self._notebook.screening(proposal, others)
-
-    async def _propose(self, others: Sequence[Job], offers: tuple[Offer, ...]) -> Proposal | None:
-        """Ask the strategies in their order: about offers, if there are any, else for ideas."""
-        for attempt in range(KNOWN_PROPOSALS_MAX):
-            view = self._notebook.view(others, attempt, offers)
-            for strategy in self._strategies:
-                if (strategy.name == ADOPT) != bool(offers) or not strategy.ready(view):
-                    continue
-                proposal = await strategy.propose(view)
-                if proposal and self._may_try(proposal, view):
-                    return proposal
-        return None
-
-    def _may_try(self, proposal: Proposal, view: View) -> bool:
-        """Whether it is new and its code may run on this machine."""
-        if self._fingerprint(proposal.source) in view.fingerprints:
-            return False
-        source, parent, strategy = proposal.source, proposal.parent, proposal.strategy
-        code = self._notebook.provenance.code_of_new(source, parent, strategy)
-        return self._bench.executor.refusal(code) is None
-
-    def _fingerprint(self, source: str) -> bytes:
-        """Of a program; one that is known is not parsed for it."""
-        known = self._ledger.programs().get(program_id(source))
-        return known.fingerprint if known else fingerprint(source)
 
     def _out_of_ideas(self) -> Wait | Stop:
         if self._role == "full":

@@ -7,17 +7,15 @@ say is put into it by `node.hearing`. It starts nothing and decides nothing: the
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 
 from msgspec.structs import replace
 
 from gossip.jobs import Job, job_of
-from gossip.ledger import Ledger
 from gossip.wire import carries
 from node.adoption import Adoption
 from node.experiment import (
-    CHECKPOINT_NAME,
     Bench,
     Parent,
     Scoring,
@@ -31,6 +29,7 @@ from node.offers import Peers
 from node.paces import Paces
 from node.plan import Repeat
 from node.provenance import Provenance
+from node.stores import CheckpointFiles, Checkpoints, Records
 from skep.errors import PatchError
 from skep.evidence import Fold, Research, replication_seed
 from skep.evidence.claims import REPLICATIONS_MAX
@@ -49,15 +48,26 @@ class Notebook:
     """Own runs of one task on one tier, with everything derived from them.
 
     Args:
-        ledger: open ledger of this node.
+        ledger: records and programs of this node.
         bench: task, executor and folder for runs.
         author: 32-byte public key; makes the seeds of this node its own.
+        checkpoints: models that are kept; by default the files in the bench's folder.
+        draw: takes a draw that nobody could have known before.
     """
 
-    def __init__(self, ledger: Ledger, bench: Bench, author: bytes) -> None:
+    def __init__(
+        self,
+        ledger: Records,
+        bench: Bench,
+        author: bytes,
+        checkpoints: Checkpoints | None = None,
+        draw: Callable[[Split], Draw] = fresh_draw,
+    ) -> None:
         self._ledger = ledger
         self._bench = bench
         self._author = author
+        self._checkpoints = checkpoints or CheckpointFiles(bench.folder)
+        self._fresh_draw = draw
         self._runs: list[tuple[bytes, Run]] = []
         self._seeds: defaultdict[bytes, set[int]] = defaultdict(set)
         self._scored: set[tuple[bytes, int]] = set()
@@ -295,12 +305,12 @@ class Notebook:
         # What is replicated is scored on texts that no author's search has reported.
         split: Split = "dev" if job.claim is None else "heldout"
         if job.purpose == "screen":
-            draw = fresh_draw(split)
+            draw = self._fresh_draw(split)
             parents = self._parents(job.parent or self.research.start)[-SCREEN_PARENTS:]
         else:
             known = self.research.candidates.get(job.program)
             # Re-runs that end at the same time share the draw that the first of them takes.
-            draw = self._draws.setdefault(job.program, fresh_draw(split))
+            draw = self._draws.setdefault(job.program, self._fresh_draw(split))
             if known and known.draw is not None:
                 draw = Draw(known.draw, known.split)
             parents = self._parents(self.research.champion)[-RERUN_PARENTS:]
@@ -316,12 +326,12 @@ class Notebook:
     def _parents(self, program: bytes) -> list[Parent]:
         """Runs of a program whose checkpoints are kept, latest last; a screen is none of them."""
         screen = None if program == self.research.start else self._first_run(program)
-        found = [
+        kept = [
             (run_id, checkpoint_path(self._bench, run))
             for run_id, run in self._runs
             if run.program == program and run.status == "done" and run is not screen
+            if self._checkpoints.has(job_of(self._bench.task.id, run))
         ]
-        kept = [(run_id, path) for run_id, path in found if path.exists()]
         if not kept:
             return []
         source = self._ledger.program(program)
@@ -353,9 +363,7 @@ class Notebook:
         needed |= {kept.parent for kept in research.kept[-1:]}  # Peers may be there still.
         kept = {job_of(self._bench.task.id, run) for _, run in self._runs if run.program in needed}
         kept |= {job.name for job in flying}
-        for path in self._bench.folder.glob(f"*/{CHECKPOINT_NAME}"):
-            if path.parent.name not in kept:
-                path.unlink(missing_ok=True)
+        self._checkpoints.keep_only(kept)
 
     def unfinished(self, jobs: Collection[Job]) -> Iterator[Job]:
         """Screens of programs whose only runs are void and whose repetition got lost."""
@@ -414,7 +422,7 @@ def _portable(edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
     return edits if carries(edits) else ()
 
 
-def _claimed(ledger: Ledger, bench: Bench, author: bytes) -> set[bytes]:
+def _claimed(ledger: Records, bench: Bench, author: bytes) -> set[bytes]:
     """Programs that this node has claimed."""
     payloads = (one.record.payload for one in ledger.said_by(author, bench.task.id, "claim"))
     return {payload.program for payload in payloads if isinstance(payload, Claim)}

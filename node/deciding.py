@@ -1,0 +1,123 @@
+"""What an idle slot gets to do: the plan's action, made into a job with the help of strategies.
+
+Nothing is started and nothing is queued here, and no rule is made: those are `node.plan`'s. Only a
+strategy that asks a model ever waits.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from gossip.jobs import Job
+from node.notebook import Notebook
+from node.plan import Action, Adopt, Flight, Repeat, Stop, Wait, next_action
+from node.stores import Records
+from skep.errors import SandboxError
+from skep.patch import fingerprint
+from skep.ports import ADOPT, Code, Offer, Proposal, Strategy, View
+from skep.records import Role, program_id
+
+KNOWN_PROPOSALS_MAX = 20
+"""Proposals in a row that were known already before a strategy counts as out of ideas."""
+
+Refusal = Callable[[Code], SandboxError | None]
+Keep = Callable[[str, bytes], Awaitable[object]]
+
+
+class Decider:
+    """Makes the next job of a node.
+
+    Args:
+        notebook: what the node knows.
+        strategies: in order of preference; the first that has a proposal is taken.
+        records: where texts of programs are known.
+        keep: stores the text of a program, with its fingerprint.
+        refusal: why code of a class may not run here, if it may not.
+        role: a node that only verifies tries nothing of its own.
+        proposals: stop after so many programs in all; None to go on.
+    """
+
+    def __init__(
+        self,
+        notebook: Notebook,
+        strategies: Sequence[Strategy],
+        *,
+        records: Records,
+        keep: Keep,
+        refusal: Refusal,
+        role: Role = "full",
+        proposals: int | None = None,
+    ) -> None:
+        self._notebook = notebook
+        self._strategies = strategies
+        self._records = records
+        self._keep = keep
+        self._refusal = refusal
+        self._role = role
+        self._proposals = proposals
+
+    async def decide(self, others: Sequence[Job]) -> Job | Wait | Stop | None:
+        """The next job; None where no strategy has anything left and nothing is in flight.
+
+        Args:
+            others: jobs queued or running.
+        """
+        offers = self._notebook.adoption.offers(self._notebook.research, others)
+        action = self._action(others, offers, ideas=self._role == "full")
+        job = await self._job(action, others, offers)
+        if job is None:
+            action = self._action(others, offers, ideas=False)
+            job = await self._job(action, others, offers)
+        if job is not None:
+            return job
+        if isinstance(action, Stop):
+            return action
+        return Wait() if others else None
+
+    def _action(self, others: Sequence[Job], offers: Sequence[Offer], *, ideas: bool) -> Action:
+        return next_action(
+            self._notebook.research,
+            [Flight(job.program, job.purpose) for job in others],
+            comparable=self._notebook.comparable(),
+            proposals=self._proposals,
+            swarm=self._notebook.adoption.swarm(offers, others),
+            ideas=ideas,
+        )
+
+    async def _job(
+        self, action: Action, others: Sequence[Job], offers: Sequence[Offer]
+    ) -> Job | None:
+        """The job of an action; None where nothing can be proposed."""
+        if isinstance(action, Repeat):
+            return self._notebook.repetition(action, others)
+        if isinstance(action, Wait | Stop):
+            return None
+        chosen = isinstance(action, Adopt) and [o for o in offers if o.doubtful == action.doubtful]
+        proposal = await self._propose(others, tuple(chosen or ()))
+        if proposal is None:
+            return None
+        await self._keep(proposal.source, self._fingerprint(proposal.source))
+        return self._notebook.screening(proposal, others)
+
+    async def _propose(self, others: Sequence[Job], offers: tuple[Offer, ...]) -> Proposal | None:
+        """Ask the strategies in their order: about offers, if there are any, else for ideas."""
+        for attempt in range(KNOWN_PROPOSALS_MAX):
+            view = self._notebook.view(others, attempt, offers)
+            for strategy in self._strategies:
+                if (strategy.name == ADOPT) != bool(offers) or not strategy.ready(view):
+                    continue
+                proposal = await strategy.propose(view)
+                if proposal and self._may_try(proposal, view):
+                    return proposal
+        return None
+
+    def _may_try(self, proposal: Proposal, view: View) -> bool:
+        """Whether it is new and its code may run on this machine."""
+        if self._fingerprint(proposal.source) in view.fingerprints:
+            return False
+        source, parent, strategy = proposal.source, proposal.parent, proposal.strategy
+        code = self._notebook.provenance.code_of_new(source, parent, strategy)
+        return self._refusal(code) is None
+
+    def _fingerprint(self, source: str) -> bytes:
+        """Of a program; one that is known is not parsed for it."""
+        known = self._records.programs().get(program_id(source))
+        return known.fingerprint if known else fingerprint(source)
