@@ -26,6 +26,10 @@ PROMOTED_AT_ONCE = 3
 SCREEN_PARENTS = 3
 """Runs of the parent that a screen is compared with; in part those of the replications."""
 
+NODES = 12
+LIES = 0.5
+"""Share of a liar's turns that it spends on a made-up claim."""
+
 LIE_SIGMA = 3.0
 """What colluders say of their own claims, and with the other sign of everybody else's."""
 
@@ -74,13 +78,15 @@ class Simulation:
         world: how edits and machines behave.
         seed: same seed, same course.
         runs: experiments in all.
+        liars: how many of the twelve machines collude.
     """
 
-    def __init__(self, world: World, seed: int, runs: int) -> None:
+    def __init__(self, world: World, seed: int, runs: int, liars: int = 0) -> None:
         self._world = world
+        self._liars = liars
         self._nature = Nature(world, seed)
         self._runs_max = runs
-        self._nodes = [_id("node", number) for number in range(world.nodes)]
+        self._nodes = [_id("node", number) for number in range(NODES)]
         self._evidence = Evidence(_task(world), tier(ENVIRONMENT))
         self._parent, self._level, self._stage = _id("start", 0), 0.0, 0
         self._baselines: dict[int, list[bytes]] = {}
@@ -114,8 +120,8 @@ class Simulation:
 
     def _turn(self) -> None:
         """One edit: proposed and, if it looks good, judged."""
-        author = int(self._nature.rng.integers(self._world.nodes))
-        lying = self._is_liar(author) and self._nature.rng.random() < self._world.lies
+        author = int(self._nature.rng.integers(NODES))
+        lying = self._is_liar(author) and self._nature.rng.random() < LIES
         self._proposed += 1
         program = _id("edit", self._proposed)
         if lying:
@@ -150,7 +156,7 @@ class Simulation:
 
     def _order(self, author: int) -> Iterator[int]:
         """Those that have baselines first, then the others, by chance; at most eight of them."""
-        others = [node for node in range(self._world.nodes) if node != author]
+        others = [node for node in range(NODES) if node != author]
         self._nature.rng.shuffle(others)
         yield from sorted(others, key=lambda node: node not in self._baselines)[:8]
 
@@ -205,7 +211,7 @@ class Simulation:
             self._baselines = {}
 
     def _is_liar(self, node: int) -> bool:
-        return node >= self._world.nodes - self._world.liars
+        return node >= NODES - self._liars
 
     def _run(
         self,

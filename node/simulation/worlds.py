@@ -15,7 +15,7 @@ SIGMA = 0.01
 """One sigma in units of the simulated task's metric, around a score of 1."""
 
 
-class World(Struct, frozen=True, kw_only=True):
+class World(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How edits and machines behave.
 
     Attributes:
@@ -27,9 +27,6 @@ class World(Struct, frozen=True, kw_only=True):
         between: sd of what one edit does more or less on one machine, in sigma.
         heavy: whether noise has heavy tails (Student's t with 5 degrees of freedom).
         believed: sigma as the task pack states it, as a part of the truth.
-        nodes: how many machines.
-        liars: of these, how many collude.
-        lies: share of a liar's turns that it spends on a made-up claim.
     """
 
     gains: float = 0.10
@@ -40,9 +37,6 @@ class World(Struct, frozen=True, kw_only=True):
     between: float = 0.3
     heavy: bool = False
     believed: float = 1.0
-    nodes: int = 12
-    liars: int = 0
-    lies: float = 0.5
 
 
 WORLDS: Mapping[str, World] = {
@@ -93,12 +87,17 @@ class Nature:
             truth: true level of the program, in sigma from the start program's.
             edit: what is new in it; one machine always treats an edit alike.
         """
-        if edit is not None and (node, edit) not in self._machine:
-            self._machine[node, edit] = float(self.rng.normal(0, self.world.between))
-        here = self._machine[node, edit] if edit is not None else 0.0
-        return 1.0 + SIGMA * (truth + here + self._noise())
+        here = self.on(node, edit) if edit is not None else 0.0
+        return 1.0 + SIGMA * (truth + here + self.noise())
 
-    def _noise(self) -> float:
+    def on(self, node: int, edit: bytes) -> float:
+        """What an edit does more or less on one machine, in sigma: always the same."""
+        if (node, edit) not in self._machine:
+            self._machine[node, edit] = float(self.rng.normal(0, self.world.between))
+        return self._machine[node, edit]
+
+    def noise(self) -> float:
+        """What the seed of one run does, in sigma."""
         if self.world.heavy:
             return float(self.rng.standard_t(NU)) / math.sqrt(NU / (NU - 2))
         return float(self.rng.normal())

@@ -13,7 +13,6 @@ import statistics
 from multiprocessing import Pool
 
 from msgspec import to_builtins
-from msgspec.structs import replace
 
 from node.simulation.panel import Panel, Simulation
 from node.simulation.worlds import WORLDS
@@ -43,7 +42,7 @@ def main() -> None:
 
 def once(world: str, liars: int, seed: int, runs: int) -> Panel:
     """One search."""
-    return Simulation(replace(WORLDS[world], liars=liars), seed, runs).run()
+    return Simulation(WORLDS[world], seed, runs, liars).run()
 
 
 def summary(panels: list[Panel]) -> dict[str, float]:

@@ -2,15 +2,12 @@
 
 from collections.abc import Iterable
 
-from msgspec.structs import replace
-
 from node.simulation.panel import Panel, Simulation
 from node.simulation.worlds import WORLDS
 
 
 def panels(world: str, seeds: Iterable[int], *, runs: int = 1500, liars: int = 0) -> list[Panel]:
-    there = replace(WORLDS[world], liars=liars)
-    return [Simulation(there, seed, runs).run() for seed in seeds]
+    return [Simulation(WORLDS[world], seed, runs, liars).run() for seed in seeds]
 
 
 def test_what_is_confirmed_is_true_and_most_that_is_large_is_found() -> None:
