@@ -11,6 +11,7 @@ import operator
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TypeGuard
 
 from msgspec import Struct
@@ -21,6 +22,7 @@ from skep.source import line_starts, parse
 INTEGER_MAX = 2**63 - 1
 """What a record can hold."""
 
+OUTLINES_CACHED = 4
 FOLD_DEPTH_MAX = 8
 FOLD_POWER_MAX = 64
 
@@ -74,8 +76,11 @@ class Outline(Struct, frozen=True):
     constants: Mapping[str, Constant]
 
 
+@lru_cache(maxsize=OUTLINES_CACHED)
 def outline(source: str) -> Outline:
     """Parse a program and find the constants that can be set.
+
+    Nobody changes an outline: a merge asks for four of them ten times, and gets the same ones.
 
     Raises:
         PatchError: it is not Python, or nested too deeply.
