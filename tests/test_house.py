@@ -83,6 +83,8 @@ PURE = [
     "node/knowledge.py",
     "node/offers.py",
     "node/adoption.py",
+    "node/deciding.py",
+    "node/simulation/*",
     "node/provenance.py",
     "strategies/adopt.py",
     "strategies/recombine.py",
