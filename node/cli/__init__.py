@@ -69,6 +69,7 @@ def make_app() -> App:
     add("pause", "control:pause", RESEARCH, "Stop all experiments until `skep resume`.")
     add("resume", "control:resume", RESEARCH, "Go on after `skep pause`.")
     add("finish", "control:finish", RESEARCH, "End the node when the experiments in flight end.")
+    add("simulate", "simulate:simulate", RESEARCH, "What a swarm would come to.")
     add("runs", "results:runs", RESULTS, "Every experiment, one line each.")
     add("best", "results:best", RESULTS, "The champion: the best program that was reproduced.")
     add("lineage", "results:lineage", RESULTS, "The kept edits that lead to the champion.")
@@ -82,6 +83,12 @@ def make_app() -> App:
     add("reproduce", "reproduce:reproduce", RESULTS, "Train a run again and compare bit by bit.")
     add("doctor", "doctor:doctor", SETUP, "Check this machine and the home.")
 
+    _add_groups(app, order)
+    return app
+
+
+def _add_groups(app: App, order: Iterator[int]) -> None:
+    """The commands of two words."""
     lab = App(name="lab", help="Private labs: swarms closed to all but members.", group=SETUP)
     for name, text in LAB_COMMANDS.items():
         where = {"list": "list_labs"}.get(name, name)
@@ -96,7 +103,6 @@ def make_app() -> App:
     config.command("node.cli.config:paths", name="paths", help="Where everything lies.")
     app.command(task)
     app.command(config)
-    return app
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
