@@ -5,6 +5,7 @@ constructs a ledger or an executor. Showing what happens is `node.cli`'s busines
 every event.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -49,6 +50,7 @@ from trainer.task import Task, load, prepare
 STOP_GRACE_S = 2.5
 """A clean stop that takes longer than this is ended hard; nothing recorded is lost by that."""
 
+HARD_STOP = b"skep: stopped at once; what was running is repeated at the next start\n"
 
 EXIT_INTERRUPTED = 130
 SHOW_CURSOR = b"\x1b[?25h\n"
@@ -347,6 +349,8 @@ async def watch_signals(
             await anext(aiter(signals))
     if sys.stdout.isatty():
         os.write(sys.stdout.fileno(), SHOW_CURSOR)
+    with contextlib.suppress(OSError):
+        os.write(sys.stderr.fileno(), HARD_STOP)
     os._exit(EXIT_INTERRUPTED)
 
 
