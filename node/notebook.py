@@ -111,6 +111,18 @@ class Notebook:
         known = self._ledger.programs().get(program)
         return known.source if known else None
 
+    def _mergeable(self, program: bytes) -> str | None:
+        """The text of a program, if what is in it may go into the champion.
+
+        A program is a stranger's by its lineage. Merged into one that is none, a stranger's text
+        would pass for the own.
+        """
+        text, champion = self._text(program), self._text(self.research.champion)
+        if text is None or champion is None:
+            return None
+        foreign = self.provenance.code_of(text) == "stranger"
+        return None if foreign and self.provenance.code_of(champion) != "stranger" else text
+
     def _may_adopt(self, source: str) -> bool:
         code = self.provenance.code_of_new(source, None, ADOPT)
         return self._bench.executor.refusal(code) is None
@@ -279,7 +291,7 @@ class Notebook:
             sigma=research.noise.sigma,
             seed=int.from_bytes(hashlib.sha256(mixed).digest()[:8], "big"),
             offers=offers,
-            finds=() if offers else finds(research, self._text, self._parent_of.get),
+            finds=() if offers else finds(research, self._mergeable, self._parent_of.get),
         )
 
     def comparable(self) -> int:

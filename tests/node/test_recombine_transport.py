@@ -71,3 +71,25 @@ async def test_an_own_find_comes_back_on_top_of_what_was_adopted(
     strategies = {run.program: run.strategy for run in home.runs if run.strategy != "baseline"}
     assert strategies == {own: "deepen", program_id(BETTER): "adopt", both: "recombine"}
     assert executor.codes[both] == {"stranger"}, "Bob's text is in it"
+
+
+async def test_a_strangers_text_that_was_not_adopted_never_passes_for_the_own(
+    tmp_path: Path, fast_clock: trio.testing.MockClock
+) -> None:
+    class Hardly(Judging):
+        """Bob's program is a little better, and never enough to be adopted."""
+
+        def _micro(self, source: str) -> int:
+            gain = 300_000 * ("DEPTH = 4" in source) + 18_000 * ("LR * 2" in source)
+            return 2_000_000 - gain + round(self._rng.gauss(0, 1_000))
+
+    executor = Hardly({})
+    async with node(
+        tmp_path, executor, *better(Stranger(BOB)), proposals=4, own=[Recombine(), Deepen()]
+    ) as home:
+        with trio.move_on_after(2e4):
+            await home.researcher.run()
+    tried = {run.program: run.strategy for run in home.runs}
+    assert tried[program_id(BETTER)] == "adopt"
+    assert home.researcher.research.champion == program_id(apply(SEED_PROGRAM, [DEEPER]))
+    assert program_id(apply(BETTER, [DEEPER])) not in executor.codes
