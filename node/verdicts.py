@@ -37,22 +37,28 @@ def verdicts(ledger: LedgerView, task: TaskFacts, here: str, counted: Iterable[b
         here: name of the tier.
         counted: roots.
     """
-    evidence = Evidence(task, here)
+    evidence, _ = _gathered(ledger, task, here)
+    return verdict(evidence, frozenset(counted))
+
+
+def _gathered(
+    ledger: LedgerView, task: TaskFacts, here: str
+) -> tuple[Evidence, list[tuple[bytes, Run]]]:
+    """The evidence of a tier, and (author, run) of its runs in the order they arrived."""
+    evidence, runs = Evidence(task, here), []
     for kind in ("claim", "run"):
         for signed in ledger.all_said(task.id, kind):
             record = signed.record
             evidence.take(signed.id, record.author, record.time, record.payload)
-    return verdict(evidence, frozenset(counted))
+            if isinstance(record.payload, Run) and tier(record.payload.environment) == here:
+                runs.append((record.author, record.payload))
+    return evidence, runs
 
 
 def health_of(ledger: LedgerView, task: TaskFacts, here: str, counted: Iterable[bytes]) -> Health:
     """How the search of a task on one tier is doing; arguments as for `verdicts`."""
-    known = verdicts(ledger, task, here, counted)
-    runs = [
-        (author, run)
-        for _, author, run in ledger.all_runs(task.id)
-        if tier(run.environment) == here
-    ]
+    evidence, runs = _gathered(ledger, task, here)
+    known = verdict(evidence, frozenset(counted))
     return health(runs, known, -1 if task.direction == "max" else 1)
 
 
