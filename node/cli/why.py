@@ -76,7 +76,7 @@ def _explain(home: Reading, task: TaskFacts, known: Verdicts, one: Verdict, here
     for sentence in meaning(task, known, one):
         say(sentence)
     say(
-        f"\n{known.identities} identities count on this tier; {known.confirmed} of "
+        f"\nidentities that count on this tier: {known.identities}; {known.confirmed} of "
         f"{known.replicated} claims that were re-run are confirmed; σ = {known.sigma:.6f}"
     )
 
