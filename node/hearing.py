@@ -95,8 +95,9 @@ class Hearing:
         before, task = self._arrival, self._notebook.task
         self._arrival, records = self._ledger.arrived(before, AT_ONCE, task, KINDS)
         for signed in records:
-            author = signed.record.author
-            self._notebook.peers.take(signed.id, author, signed.record.payload)
+            author, payload = signed.record.author, signed.record.payload
+            self._notebook.peers.take(signed.id, author, payload)
+            self._notebook.evidence.take(signed.id, author, signed.record.time, payload)
             self._stale[author] = None
         return self._arrival > before
 

@@ -296,7 +296,7 @@ class Researcher:
         run = await measure(self._bench, slot, job, source, code, outcome, scoring, started)
         signed = await self._ledger.finish(job, run)
         before = self.research
-        self._notebook.take_in(signed.id, run)
+        self._notebook.take_in(signed.id, run, signed.record.time)
         self._emit(Finished(slot=slot, job=job.name, id=signed.id, run=run, purpose=job.purpose))
         self._tell_verdicts(before)
         await self._claim()
@@ -312,7 +312,8 @@ class Researcher:
     async def _claim(self) -> None:
         """Tell the swarm what a screen of the own proposals says, that others may try it."""
         for claim in self._notebook.claims_due():
-            await self._ledger.publish(claim, self._bench.task.id)
+            one = await self._ledger.publish(claim, self._bench.task.id)
+            self._notebook.evidence.take(one.id, one.record.author, one.record.time, claim)
 
     def _tell_verdicts(self, before: Research) -> None:
         after = self.research

@@ -25,6 +25,7 @@ from node.experiment import (
     value_of,
 )
 from node.finds import finds
+from node.gathered import Gathered
 from node.offers import Peers
 from node.paces import Paces
 from node.plan import Repeat
@@ -84,17 +85,21 @@ class Notebook:
             noise_prior=bench.task.noise,
         )
         self.research: Research = self._fold.snapshot()
-        here, runs = tier(bench.environment), ledger.runs(bench.task.id)
-        self.provenance = Provenance(bench.task, self._text, (run for _, run in runs))
+        here, said = tier(bench.environment), ledger.said_by(author, bench.task.id, "run")
+        self.provenance = Provenance(bench.task, self._text, (one.run for one in said))
         self.peers = Peers(bench.task, here, author)
+        self.evidence = Gathered(bench.task, here)
+        for one in ledger.said_by(author, bench.task.id, "claim"):
+            self.evidence.take(one.id, author, one.record.time, one.record.payload)
         self.adoption = Adoption(self.peers, ledger.programs(), self._may_adopt)
-        for run_id, run in runs:
-            self._seeds[run.program].add(run.seed)
-            if tier(run.environment) == here:
-                self.take_in(run_id, run)
+        for one in said:
+            self._seeds[one.run.program].add(one.run.seed)
+            if tier(one.run.environment) == here:
+                self.take_in(one.id, one.run, one.record.time)
 
-    def take_in(self, run_id: bytes, run: Run) -> None:
-        """Add a run that is in the ledger."""
+    def take_in(self, run_id: bytes, run: Run, time: int = 0) -> None:
+        """Add a run that is in the ledger, said at a time in ms; in simulations there is none."""
+        self.evidence.take(run_id, self._author, time, run)
         self._paces.note(run.program, run.steps, run.spent_ms)
         self._runs.append((run_id, run))
         self._parent_of.setdefault(run.program, run.parent)

@@ -10,18 +10,14 @@ from typing import Protocol
 
 from gossip.statements import Program
 from node.experiment import CHECKPOINT_NAME
-from skep.records import Run, SignedRecord
+from skep.records import SignedRecord
 
 
 class Records(Protocol):
     """The part of the ledger that a notebook reads."""
 
-    def runs(self, task: bytes) -> list[tuple[bytes, Run]]:
-        """Own runs of a task in feed order, with their ids."""
-        ...
-
     def said_by(self, author: bytes, task: bytes, kind: str) -> list[SignedRecord]:
-        """Records of one kind by one author."""
+        """Records of one kind by one author, in feed order."""
         ...
 
     def program(self, content_id: bytes) -> str:

@@ -78,6 +78,7 @@ PURE = [
     "node/plan.py",
     "node/explain.py",
     "node/finds.py",
+    "node/gathered.py",
     "node/health.py",
     "node/history.py",
     "node/knowledge.py",

@@ -14,7 +14,7 @@ from msgspec import Struct
 from gossip.statements import Program
 from node.simulation.worlds import Nature
 from skep.patch import fingerprint
-from skep.records import Run, SetConstant, SignedRecord, program_id
+from skep.records import SetConstant, SignedRecord, program_id
 
 PLACES = 32
 """Constants of a program."""
@@ -111,10 +111,6 @@ class Landscape:
         return self._texts[draw]
 
     # What a notebook reads
-
-    def runs(self, task: bytes) -> list[tuple[bytes, Run]]:
-        """Nobody has run anything before."""
-        return []
 
     def said_by(self, author: bytes, task: bytes, kind: str) -> list[SignedRecord]:
         """Nobody has said anything before."""

@@ -86,6 +86,7 @@ class ByEvidence:
         landscape: Landscape,
         draw: Callable[[Split], Draw],
     ) -> None:
+        self._key = key
         self._landscape = landscape
         self._bench = Bench(task, machine, FOLDER, machine.environment)
         self._notebook = Notebook(landscape, self._bench, key, machine, draw)
@@ -113,6 +114,7 @@ class ByEvidence:
     def hear(self, content_id: bytes, author: bytes, payload: Payload) -> None:
         """Take in what another machine said."""
         self._notebook.peers.take(content_id, author, payload)
+        self._notebook.evidence.take(content_id, author, 0, payload)
 
     def next_job(self) -> Job | None:
         """What was interrupted and still matters, else what the plan says."""
@@ -141,6 +143,6 @@ class ByEvidence:
         run = run_of(self._bench, self._landscape, job, scoring, total_ms)
         self._notebook.take_in(say(run), run)
         for claim in self._notebook.claims_due():
-            say(claim)
+            self._notebook.evidence.take(say(claim), self._key, 0, claim)
         del self._flying[job.name]
         self._notebook.prune([*self._flying.values(), *self._waiting])

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from skep.evidence.noise import Noise, swarm_noise
 from skep.ports import TaskFacts
-from skep.records import MICRO, PINNED_DRAW, Claim, Payload, Run, Score, Split, Unknown
+from skep.records import MICRO, PINNED_DRAW, Claim, Payload, Rescore, Run, Score, Split, Unknown
 from skep.tier import tier
 
 REPLICATIONS_MAX = 6
@@ -75,24 +75,25 @@ class Claimed(Struct, frozen=True, kw_only=True):
 
 
 class _Child(Struct, frozen=True):
-    """A run that names a claim."""
+    """What matters of a run that names a claim."""
 
     id: bytes
     time: int
-    run: Run
+    program: bytes
+    seed: int
+    scores: tuple[Score, ...]
+    rescored: tuple[Rescore, ...]
 
 
-class _Sums(Struct, gc=False):
+class _Sums(Struct, frozen=True, gc=False):
     """Scores of one program by one author on the pinned draw: exact, whatever their order."""
 
-    count: int = 0
-    total: int = 0
-    squares: int = 0
+    count: int
+    total: int
+    squares: int
 
-    def add(self, micro: int) -> None:
-        self.count += 1
-        self.total += micro
-        self.squares += micro * micro
+    def plus(self, micro: int) -> "_Sums":
+        return _Sums(self.count + 1, self.total + micro, self.squares + micro * micro)
 
     @property
     def deviations(self) -> float:
@@ -114,15 +115,19 @@ class Evidence:
         self.sign = -1 if task.direction == "max" else 1
         self._claims: dict[bytes, tuple[bytes, int, Claim]] = {}
         self._claims_of: defaultdict[bytes, set[bytes]] = defaultdict(set)
-        self._runs: dict[bytes, tuple[bytes, bytes]] = {}
-        """Author and program of every finished run."""
+        self._runs: defaultdict[bytes, dict[bytes, bytes]] = defaultdict(dict)
+        """Program of every finished run, by author and record id."""
         self._baselines: defaultdict[tuple[bytes, bytes], dict[bytes, tuple[Score, ...]]]
         self._baselines = defaultdict(dict)
         self._children: defaultdict[bytes, defaultdict[bytes, dict[bytes, _Child]]]
         self._children = defaultdict(lambda: defaultdict(dict))
-        self._sums: defaultdict[bytes, dict[bytes, _Sums]] = defaultdict(dict)
+        self._sums: defaultdict[bytes, dict[bytes, _Sums | int]] = defaultdict(dict)
+        """By author and program; of a program that ran once only its score."""
         self._found: dict[bytes, Claimed | None] = {}
         """What was made of each claim; whatever touches one drops it here."""
+        self._replicated: set[bytes] = set()
+        self.changes = 0
+        """Grows with everything taken in that a verdict can depend on, which most runs are not."""
 
     def take(self, content_id: bytes, author: bytes, time: int, payload: Payload | Unknown) -> None:
         """Take in one record of the task."""
@@ -130,34 +135,79 @@ class Evidence:
             self._claims[content_id] = author, time, payload
             self._claims_of[payload.parent].add(content_id)
             self._claims_of[payload.run].add(content_id)
-        elif isinstance(payload, Run) and self._counts(content_id, payload):
+            self._found.pop(content_id, None)
+            self.changes += 1
+        elif isinstance(payload, Run) and self._counts(content_id, author, payload):
             self._take_run(content_id, author, time, payload)
 
-    def _counts(self, content_id: bytes, run: Run) -> bool:
+    def _counts(self, content_id: bytes, author: bytes, run: Run) -> bool:
         return (
             run.status == "done"
             and bool(run.scores)
             and run.scored_by == self.task.scored_by
             and run.budget_ms == self.task.budget_ms
-            and content_id not in self._runs
+            and content_id not in self._runs.get(author, ())
             and tier(run.environment) == self.here
         )
 
     def _take_run(self, content_id: bytes, author: bytes, time: int, run: Run) -> None:
-        self._runs[content_id] = author, run.program
+        # The claim that it is about, and those that this is the parent of or the author's own run.
+        touched = {
+            *self._claims_of.get(run.program, ()),
+            *self._claims_of.get(content_id, ()),
+            *([run.claim] if run.claim is not None else []),
+        }
+        for claim in touched:
+            self._found.pop(claim, None)
+        # The first run of a program that nobody claims says nothing of noise either.
+        again = run.program in self._sums.get(author, ())
+        first = author not in self._runs
+        news = touched or again or first or run.strategy == BASELINE or not self.task.noise
+        self.changes += bool(news)
+        self._runs[author][content_id] = run.program
         for row in run.scores:
             if row.draw == PINNED_DRAW:
-                self._sums[author].setdefault(run.program, _Sums()).add(row.micro)
+                self._add_pinned(author, run.program, row.micro)
         if run.strategy == BASELINE:
             self._baselines[author, run.program][content_id] = run.scores
         if run.claim is not None:
-            self._children[run.claim][author][content_id] = _Child(content_id, time, run)
-            self._found.pop(run.claim, None)
-        # A claim that this is the parent of, or whose author's own run it is.
-        for touched in self._claims_of.get(run.program, ()):
-            self._found.pop(touched, None)
-        for touched in self._claims_of.get(content_id, ()):
-            self._found.pop(touched, None)
+            child = _Child(content_id, time, run.program, run.seed, run.scores, run.rescored)
+            self._children[run.claim][author][content_id] = child
+            self._replicated.add(run.program)
+
+    def _add_pinned(self, author: bytes, program: bytes, micro: int) -> None:
+        known = self._sums[author].get(program)
+        self._sums[author][program] = micro if known is None else _sums(known).plus(micro)
+
+    def shed(self, most: int) -> frozenset[bytes]:
+        """Forget the oldest runs of those who have most, until so many are left in all.
+
+        Whatever a claim may rest on stays: runs of claimed programs and of their parents,
+        baselines, replications.
+
+        Args:
+            most: runs, over all authors.
+
+        Returns:
+            authors who had so many of those that they still have more than their share.
+        """
+        fair = _fair_share([len(runs) for runs in self._runs.values()], most)
+        for author, runs in self._runs.items():
+            spare = [one for one, program in runs.items() if self._is_spare(author, one, program)]
+            for content_id in spare[: max(len(runs) - fair, 0)]:
+                self._sums.get(author, {}).pop(runs.pop(content_id), None)
+        return frozenset(author for author, runs in self._runs.items() if len(runs) > fair)
+
+    def _is_spare(self, author: bytes, content_id: bytes, program: bytes) -> bool:
+        """Whether neither a claim nor the noise floor knows of a run, and of its program."""
+        sums = self._sums.get(author, {}).get(program)
+        return not (
+            isinstance(sums, _Sums)
+            or content_id in self._claims_of
+            or program in self._claims_of
+            or (author, program) in self._baselines
+            or program in self._replicated
+        )
 
     @property
     def authors(self) -> Collection[bytes]:
@@ -168,7 +218,9 @@ class Evidence:
         """Noise floor of the tier: within (author, program), over these authors' runs."""
         voices = []
         for author in sorted(authors):
-            repeated = [one for one in self._sums.get(author, {}).values() if one.count > 1]
+            repeated = [
+                one for one in self._sums.get(author, {}).values() if isinstance(one, _Sums)
+            ]
             squares = math.fsum(one.deviations for one in repeated) / MICRO**2
             voices.append((squares, float(sum(one.count - 1 for one in repeated))))
         return swarm_noise(voices, max(self._prior(authors), 1 / MICRO))
@@ -184,8 +236,8 @@ class Evidence:
                 for author in authors
                 if (
                     found := [
-                        sums
-                        for program, sums in self._sums.get(author, {}).items()
+                        _sums(known)
+                        for program, known in self._sums.get(author, {}).items()
                         if only is None or program == only
                     ]
                 )
@@ -239,7 +291,7 @@ class Evidence:
         if known is None:
             return None
         author, time, claim = known
-        if self._runs.get(claim.run) != (author, claim.program):
+        if self._runs.get(author, {}).get(claim.run) != claim.program:
             return None
         found = {
             other: replication
@@ -260,16 +312,16 @@ class Evidence:
         self, claim_id: bytes, claim: Claim, author: bytes, children: Mapping[bytes, _Child]
     ) -> Replication | None:
         numbered = self._numbered(claim_id, claim, author, children)
-        draw = _shared_draw([child.run for child in numbered])
+        draw = _shared_draw(numbered)
         if draw is None:
             return None
         scored = [
             (child, row.micro)
             for child in numbered
-            for row in child.run.scores
+            for row in child.scores
             if (row.draw, row.split) == draw
         ]
-        parents = self._parents(author, claim.parent, draw, [child.run for child in numbered])
+        parents = self._parents(author, claim.parent, draw, numbered)
         if len(parents) < PARENTS_MIN:
             return None
         mean_child = _mean([micro for _, micro in scored])
@@ -291,13 +343,13 @@ class Evidence:
         by_seed: dict[int, _Child] = {}
         for content_id in sorted(children):
             child = children[content_id]
-            if child.run.program == claim.program:
-                by_seed.setdefault(child.run.seed, child)
+            if child.program == claim.program:
+                by_seed.setdefault(child.seed, child)
         seeds = (replication_seed(claim_id, author, i) for i in range(REPLICATIONS_MAX))
         return [by_seed[seed] for seed in seeds if seed in by_seed]
 
     def _parents(
-        self, author: bytes, parent: bytes, draw: tuple[int, Split], children: list[Run]
+        self, author: bytes, parent: bytes, draw: tuple[int, Split], children: list[_Child]
     ) -> dict[bytes, int]:
         """Micro-units of the author's runs of the parent on a draw, by record id."""
         found = {
@@ -306,9 +358,10 @@ class Evidence:
             for row in scores
             if (row.draw, row.split) == draw
         }
-        for run in children:
-            for old in run.rescored:
-                known = self._runs.get(old.run) == (author, parent)
+        runs = self._runs.get(author, {})
+        for child in children:
+            for old in child.rescored:
+                known = runs.get(old.run) == parent
                 if known and (old.draw, old.split) == draw:
                     found[old.run] = old.micro
         return found
@@ -318,14 +371,28 @@ def _mean(values: list[int]) -> float:
     return sum(values) / len(values)
 
 
-def _shared_draw(runs: list[Run]) -> tuple[int, Split] | None:
+def _fair_share(counts: list[int], most: int) -> int:
+    """The largest number to which each can be cut so that no more than `most` are left in all."""
+    left, many = most, len(counts)
+    for count in sorted(counts):
+        if count * many > left:
+            return left // many
+        left, many = left - count, many - 1
+    return max(counts, default=0)
+
+
+def _sums(known: _Sums | int) -> _Sums:
+    return known if isinstance(known, _Sums) else _Sums(1, known, known * known)
+
+
+def _shared_draw(children: list[_Child]) -> tuple[int, Split] | None:
     """The draw that most of these runs were scored on; of several the first, held out before dev.
 
     The pinned draw is none, unless there is no other: programs that score themselves know only it.
     """
     counts: dict[tuple[int, Split], int] = {}
-    for run in runs:
-        for row in run.scores:
+    for child in children:
+        for row in child.scores:
             counts[row.draw, row.split] = counts.get((row.draw, row.split), 0) + 1
     fresh = [draw for draw in counts if draw[0] != PINNED_DRAW] or list(counts)
     return min(fresh, key=lambda draw: (draw[1] != "heldout", -counts[draw]), default=None)
