@@ -79,6 +79,11 @@ class Home(Struct, frozen=True):
         """results.tsv, rewritten after every judged experiment."""
         return self.root / "results.tsv"
 
+    @property
+    def library(self) -> Path:
+        """Literature of this machine's owner, searched."""
+        return self.root / "library.db"
+
     def task_folder(self, task: bytes) -> Path:
         """Folder of one task id, inside `tasks`."""
         return self.tasks / task.hex()[:12]

@@ -33,7 +33,7 @@ LONGEST_FUNCTION = 60
 
 FENCES = {
     "libp2p": ["gossip/mesh/*"],
-    "sqlite3": ["gossip/store.py", "gossip/rebuild.py"],
+    "sqlite3": ["gossip/store.py", "gossip/rebuild.py", "node/literature/shelf.py"],
     "sqlite_utils": ["gossip/store.py"],
     "ollama": ["strategies/ollama.py"],
     "ray": ["trainer/executors/ray.py"],
@@ -82,6 +82,9 @@ PURE = [
     "node/health.py",
     "node/history.py",
     "node/knowledge.py",
+    "node/literature/bibtex.py",
+    "node/literature/documents.py",
+    "node/literature/passages.py",
     "node/offers.py",
     "node/adoption.py",
     "node/deciding.py",

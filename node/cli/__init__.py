@@ -36,6 +36,13 @@ LAB_COMMANDS = {
     "leave": "Leave a lab.",
 }
 
+LIBRARY_COMMANDS = {
+    "add": "Add papers, notes and exports of abstracts.",
+    "remove": "Remove documents.",
+    "list": "Every document that is kept.",
+    "search": "The passages that fit some words.",
+}
+
 
 def make_app() -> App:
     """The App with all commands, none of them imported yet."""
@@ -94,6 +101,11 @@ def _add_groups(app: App, order: Iterator[int]) -> None:
         where = {"list": "list_labs"}.get(name, name)
         lab.command(f"node.cli.lab:{where}", name=name, help=text, sort_key=next(order))
     app.command(lab)
+    library = App(name="library", help="Papers and notes to search.", group=RESULTS)
+    for name, text in LIBRARY_COMMANDS.items():
+        where = {"list": "list_documents"}.get(name, name)
+        library.command(f"node.cli.library:{where}", name=name, help=text, sort_key=next(order))
+    app.command(library)
     task = App(name="task", help="The tasks that can be researched.", group=SETUP)
     task.command("node.cli.task:list_tasks", name="list", help="Tasks that come with Skep.")
     task.command("node.cli.task:show", name="show", help="What a task is about.")

@@ -35,6 +35,7 @@ def paths(*, json: AsJson = False) -> None:
         "feed": home.feed,
         "database": home.database,
         "results": home.results,
+        "library": home.library,
         "runs": home.runs,
         "tasks": home.tasks,
         "cache": home.cache,

@@ -2,9 +2,9 @@
 
     PYTHONPATH=. python scripts/bench/gathered.py [--records 100000] [--claims 5000] [--peers]
 
-takes in that many invented records of 100 authors, all of one tier, with three replications of every
-claim, as a node does from its ledger. With `--peers` also what each author offers is kept up, as in
-a node that looks for something to adopt.
+takes in that many invented records of 100 authors, all of one tier, with three replications of
+every claim, as a node does from its ledger. With `--peers` also what each author offers is kept
+up, as in a node that looks for something to adopt.
 """
 
 import argparse
