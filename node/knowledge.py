@@ -9,19 +9,30 @@ several, and which way; code by its author's words. None of it is a verdict: tho
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from node.history import written
+from node.ranking import ranked
 from skep.evidence import Evidence, verdict
 from skep.evidence.claims import BASELINE
 from skep.evidence.evalue import variance_of
 from skep.evidence.research import comparison_draw
 from skep.evidence.verdict import State
 from skep.ports import TaskFacts
-from skep.records import MICRO, PINNED_DRAW, Claim, Payload, Run, SetConstant, Split, Unknown
+from skep.records import (
+    MICRO,
+    PINNED_DRAW,
+    Claim,
+    Note,
+    Payload,
+    Run,
+    SetConstant,
+    Split,
+    Unknown,
+)
 from skep.tier import tier
 
 SURE = 0.95
@@ -59,6 +70,43 @@ class Known(Struct, frozen=True, kw_only=True):
     best: bytes
     verdicts: Mapping[State, int]
     notes: tuple[str, ...]
+
+
+class Tried(Struct, frozen=True, kw_only=True):
+    """What became of one program on one tier.
+
+    Attributes:
+        program: content id.
+        topic, tier: see `Known`.
+        notes: hypotheses, findings and reasons of crashes, the latest first, none twice.
+        runs, failed: how many finished, and how many did not.
+        authors: who ran it.
+        measured: mean of its comparisons with its parent, in sigma; None without any.
+        states: of the claims about it.
+    """
+
+    program: bytes
+    topic: str
+    tier: str
+    notes: tuple[str, ...]
+    runs: int
+    failed: int
+    authors: tuple[bytes, ...]
+    measured: float | None
+    states: tuple[State, ...]
+
+    @property
+    def words(self) -> str:
+        """What a search looks at."""
+        return " ".join((self.topic, self.tier, *self.states, *self.notes))
+
+
+class _Attempts(Struct):
+    """Runs of a program on a tier."""
+
+    done: int = 0
+    failed: int = 0
+    authors: set[bytes] = field(default_factory=set)
 
 
 class _Compared(Struct, frozen=True):
@@ -107,18 +155,41 @@ class Knowledge:
         self._topics: dict[bytes, str] = {}
         self._notes: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._claims: list[Spoken] = []
+        self._attempts: dict[tuple[bytes, str], _Attempts] = {}
+        self._said: defaultdict[bytes, dict[str, None]] = defaultdict(dict)
+        """What was said of a program."""
 
     def take(self, spoken: Spoken) -> None:
         """Take in one record of the task."""
         content_id, author, _, payload = spoken
         if isinstance(payload, Claim):
             self._claims.append(spoken)
+            self._note(payload.program, payload.note)
+        if isinstance(payload, Note) and payload.about is not None:
+            self._note(payload.about, payload.text)
         if not isinstance(payload, Run):
             return
         here = tier(payload.environment)
         self._evidence.setdefault(here, Evidence(self._task, here)).take(*spoken)
+        self._take_attempt(author, here, payload)
         if payload.status == "done" and payload.scores:
             self._take_run(content_id, author, here, payload)
+
+    def _take_attempt(self, author: bytes, here: str, run: Run) -> None:
+        if run.parent is None or run.parent == run.program or run.strategy == BASELINE:
+            return
+        if run.program not in self._topics:
+            self._topics[run.program] = topic_of(run, self._text)
+        self._note(run.program, run.note)
+        attempts = self._attempts.setdefault((run.program, here), _Attempts())
+        attempts.authors.add(author)
+        attempts.done += run.status == "done"
+        attempts.failed += run.status not in ("done", "void")
+
+    def _note(self, program: bytes, text: str) -> None:
+        if text:
+            self._said[program].pop(text, None)
+            self._said[program][text] = None
 
     def _take_run(self, content_id: bytes, author: bytes, here: str, run: Run) -> None:
         self._programs[content_id] = run.program
@@ -128,8 +199,6 @@ class Knowledge:
             self._values[author, old.draw, old.split][old.run] = old.micro
         if run.parent is None or run.parent == run.program or run.strategy == BASELINE:
             return
-        if run.program not in self._topics:
-            self._topics[run.program] = topic_of(run, self._text)
         topic, draw = self._topics[run.program], comparison_draw(run)
         if draw[0] == PINNED_DRAW and self._task.scored_by == "harness":
             return  # Programs were picked by it.
@@ -163,21 +232,52 @@ class Knowledge:
 
     def known(self) -> list[Known]:
         """All kinds of edits, what helps most surely first."""
-        for one in self._evidence.values():
-            for spoken in self._claims:
-                one.take(*spoken)
         states: defaultdict[tuple[str, str], Counter[State]] = defaultdict(Counter)
-        for here, evidence in self._evidence.items():
-            for judged in verdict(evidence, self._roots).claims.values():
-                topic = self._topics.get(judged.claim.claim.program)
-                if topic is not None:
-                    states[topic, here][judged.state] += 1
-        sigmas = {here: one.noise(one.authors).sigma for here, one in self._evidence.items()}
+        for (program, here), found in self._states().items():
+            topic = self._topics.get(program)
+            if topic is not None:
+                states[topic, here].update(found)
+        sigmas = self._sigmas()
         rows = [
             self._row(topic, here, sigmas[here], one, states[topic, here])
             for (topic, here), one in self._compared().items()
         ]
         return sorted(rows, key=lambda one: (-one.chance, one.topic, one.tier))
+
+    def _states(self) -> dict[tuple[bytes, str], list[State]]:
+        """Verdicts on claims by program and tier."""
+        found: defaultdict[tuple[bytes, str], list[State]] = defaultdict(list)
+        for here, evidence in self._evidence.items():
+            for spoken in self._claims:
+                evidence.take(*spoken)
+            for judged in verdict(evidence, self._roots).claims.values():
+                found[judged.claim.claim.program, here].append(judged.state)
+        return found
+
+    def _sigmas(self) -> dict[str, float]:
+        return {here: one.noise(one.authors).sigma for here, one in self._evidence.items()}
+
+    def tried(self) -> list[Tried]:
+        """Every program that somebody tried, the latest first."""
+        states, sigmas = self._states(), self._sigmas()
+        differences: defaultdict[tuple[bytes, str], list[float]] = defaultdict(list)
+        for (_, here), compared in self._compared().items():
+            for (_, program), runs in compared.items():
+                differences[program, here] += [one.difference / sigmas[here] for one in runs]
+        return [
+            Tried(
+                program=program,
+                topic=self._topics[program],
+                tier=here,
+                notes=tuple(reversed(self._said[program])),
+                runs=attempts.done,
+                failed=attempts.failed,
+                authors=tuple(sorted(attempts.authors)),
+                measured=fmean(found) if (found := differences[program, here]) else None,
+                states=tuple(sorted(states.get((program, here), ()))),
+            )
+            for (program, here), attempts in reversed(self._attempts.items())
+        ]
 
     def _row(
         self,
@@ -233,13 +333,16 @@ def pooled(effects: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 
 def matching(known: Iterable[Known], query: str) -> list[Known]:
-    """Those whose topic, notes or tier hold every word of a query, in whatever case."""
-    words = query.casefold().split()
-    return [
-        one
-        for one in known
-        if all(word in " ".join((one.topic, one.tier, *one.notes)).casefold() for word in words)
-    ]
+    """Those that have any word of a query in topic, notes or tier, what fits best first."""
+    rows = list(known)
+    texts = [" ".join((one.topic, one.tier, *one.notes)) for one in rows]
+    return [rows[place] for place in ranked(query, texts)]
+
+
+def experiments_about(tried: Iterable[Tried], query: str) -> list[Tried]:
+    """Those that have any word of a query in what was said of them, what fits best first."""
+    rows = list(tried)
+    return [rows[place] for place in ranked(query, [one.words for one in rows])]
 
 
 def topic_of(run: Run, text: Text) -> str:

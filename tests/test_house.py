@@ -90,6 +90,7 @@ PURE = [
     "node/deciding.py",
     "node/simulation/*",
     "node/provenance.py",
+    "node/ranking.py",
     "strategies/adopt.py",
     "strategies/recombine.py",
 ]

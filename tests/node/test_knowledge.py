@@ -8,8 +8,9 @@ import trio
 from msgspec.structs import replace
 
 from node.cli import main
-from node.knowledge import Knowledge, Known, matching, pooled, topic_of
-from skep.records import Hunk, Rescore, Run, SetConstant
+from node.knowledge import Knowledge, Known, experiments_about, matching, pooled, topic_of
+from node.ranking import ranked
+from skep.records import Hunk, Note, Rescore, Run, SetConstant
 from tests.factories import content_id, make_run
 from tests.node.recorded import small_search
 from tests.skep.test_verdict import NODES, TASK, Swarm
@@ -124,15 +125,47 @@ def test_runs_without_a_parent_on_their_draw_and_failures_tell_nothing() -> None
     assert told(swarm) == []
 
 
-def test_a_query_needs_all_its_words_in_whatever_case() -> None:
+def test_a_query_ranks_by_its_words_in_whatever_case() -> None:
     swarm = Swarm()
     compare(swarm, NODES[0], "a", -2.0)
     compare(swarm, NODES[1], "warm", -2.0, name="WIDTH", value=32)
     known = told(swarm)
     assert [one.topic for one in matching(known, "lr UP")] == ["LR up"]
     assert [one.topic for one in matching(known, "WARM")] == ["WIDTH down"]
-    assert matching(known, "lr down") == []
+    assert [one.topic for one in matching(known, "width down, not up")] == ["WIDTH down", "LR up"]
+    assert matching(known, "quantum") == []
     assert matching(known, "") == known
+
+
+def test_what_was_tried_is_found_by_what_anybody_said_of_it() -> None:
+    swarm = Swarm()
+    compare(swarm, NODES[0], "a", -2.0, -4.0)
+    crash = make_run("b", parent="parent", strategy="llm", status="crash", note="out of memory")
+    swarm.say(NODES[1], crash)
+    swarm.say(NODES[2], replace(crash, program=content_id("a"), note="a by hand"))
+    swarm.say(NODES[2], Note(role="finding", about=content_id("a"), text="overfits late"))
+    swarm.say(NODES[2], Note(role="hypothesis", about=None, text="memory is cheap"))
+    knowledge = Knowledge(TASK, frozenset(NODES), text)
+    for one in swarm.said:
+        knowledge.take(one)
+    b, a = knowledge.tried()
+    assert (a.topic, a.notes) == ("LR up", ("overfits late", "a by hand", "a by 0"))
+    assert (a.runs, a.failed, a.authors) == (2, 1, (NODES[0], NODES[2]))
+    assert (b.notes, b.runs, b.failed, b.measured) == (("out of memory",), 0, 1, None)
+    assert a.measured is not None
+    assert a.measured < -1.0
+    assert [one.program for one in experiments_about([b, a], "overfit")] == [a.program]
+    assert [one.program for one in experiments_about([b, a], "MEMORY")] == [b.program]
+
+
+def test_a_rare_word_tells_more_than_a_usual_one_and_a_short_text_more_than_a_long_one() -> None:
+    texts = ["rate rate rate", "rate decay", "decay of the rate, of all that was ever said"]
+    assert ranked("decay", texts) == [1, 2]
+    assert ranked("rate said", texts) == [2, 0, 1]
+    assert ranked("deca", ["x", "weight_decay"]) == [1]
+    assert ranked("de", ["x", "weight_decay"]) == []
+    assert ranked("", texts) == [0, 1, 2]
+    assert ranked("word", []) == []
 
 
 def test_the_command_lists_what_the_home_holds(
@@ -150,3 +183,11 @@ def test_the_command_lists_what_the_home_holds(
     assert [line.split("  ")[0] for line in shown[1:]] == [row["topic"] for row in rows]
     assert main(["knowledge", "no such thing"]) == 0
     assert capsys.readouterr().out == "no run of stories that is here tells of no such thing\n"
+    assert main(["knowledge", "--experiments", "--json"]) == 0
+    tried = json.loads(capsys.readouterr().out)
+    assert {row["topic"] for row in tried} >= {row["topic"] for row in rows}
+    word = tried[0]["topic"].split()[0]
+    assert main(["knowledge", "--experiments", word]) == 0
+    assert tried[0]["program"][:8] in capsys.readouterr().out
+    assert main(["knowledge", "--experiments", "quantum"]) == 0
+    assert capsys.readouterr().out == "no experiment that is here tells of quantum\n"
