@@ -121,6 +121,19 @@ def test_without_the_cap_one_liar_would_confirm_alone() -> None:
     assert known.voices[0].log_e > math.log(20) > known.log_e
 
 
+def test_what_a_liar_says_would_do_where_one_voice_could_carry_the_threshold() -> None:
+    swarm = swarm_of(12)
+    claim = swarm.claim(NODES[0])
+    evidence = Evidence(TASK, tier(CPU))
+    for one in swarm.said:
+        evidence.take(*one)
+    known = evidence.claim(claim)
+    assert known is not None
+    lie = Heard(known, {}, {NODES[1]: 1000.0}, None, 1.0)
+    assert confirmed_among([lie], voices=1)[1] == {claim}
+    assert confirmed_among([lie], voices=3)[1] == frozenset()
+
+
 def test_a_claim_that_nobody_else_sees_is_refuted_by_two() -> None:
     swarm = swarm_of(12)
     claim = swarm.claim(NODES[0])
@@ -171,6 +184,42 @@ def test_an_author_cannot_add_to_its_own_claim() -> None:
     assert after.state == "open"
     assert [voice.replication.author for voice in after.voices] == [NODES[1]]
     assert after.log_e == pytest.approx(before.log_e, abs=0.2)  # Only sigma knows more.
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from([(), (-20.0,), (-20.0, -20.0, -20.0), (2.0, 2.0)]),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["replicate", "screen", "baseline", "adopt"]),
+            st.sampled_from([-20.0, -3.0, 0.0, 20.0]),
+            st.integers(0, 7),
+        ),
+        max_size=8,
+    ),
+)
+def test_whatever_an_author_runs_its_claim_stays_what_it_was(
+    found: tuple[float, ...], runs: list[tuple[str, float, int]]
+) -> None:
+    swarm = swarm_of(12)
+    claim = swarm.claim(NODES[0])
+    for node, sigmas in zip(NODES[1:], found, strict=False):
+        swarm.replicate(claim, node, sigmas)
+    before = swarm.judged().claims[claim]
+    for kind, sigmas, number in runs:
+        value = 1.0 + 0.01 * sigmas
+        if kind == "replicate":
+            swarm.replicate(claim, NODES[0], sigmas, number=number)
+        elif kind == "baseline":
+            swarm.baselines(NODES[0], value)
+        else:
+            strategy = "tune" if kind == "screen" else "baseline"
+            said = make_run("child", parent="parent", strategy=strategy, seed=number, pinned=value)
+            swarm.say(NODES[0], said)
+    after = swarm.judged().claims[claim]
+    assert after.state == before.state
+    said_before, said_after = ([v.replication for v in one.voices] for one in (before, after))
+    assert said_after == said_before
 
 
 @pytest.mark.parametrize(
