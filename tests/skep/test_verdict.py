@@ -378,16 +378,24 @@ def test_whatever_the_order_in_which_records_come_the_verdicts_are_the_same(seed
     assert swarm.judged(*NODES[:2], said=shuffled) == swarm.judged(*NODES[:2])
 
 
-@pytest.mark.parametrize(("children", "parents"), [(1, 2), (2, 3), (6, 6)])
-def test_machines_that_differ_do_not_talk_an_e_value_up(children: int, parents: int) -> None:
+def expected_e(children: int, parents: int, believed: int) -> float:
+    """E[e] of edits that do nothing, where so many runs of the parent are believed to be made."""
     spread = math.sqrt(1 / children + 1 / parents + BETWEEN_SIGMA**2)
     step = 0.02
-    expectation = sum(
+    return sum(
         step
         * statistics.NormalDist(0, spread).pdf(step * i)
         * math.exp(
-            log_e_value(step * i, 1.0, children=children, parents=parents, between=BETWEEN_SIGMA)
+            log_e_value(step * i, 1.0, children=children, parents=believed, between=BETWEEN_SIGMA)
         )
         for i in range(-1_000, 1_001)
     )
-    assert expectation == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize(("children", "parents"), [(1, 2), (2, 3), (6, 6)])
+def test_machines_that_differ_do_not_talk_an_e_value_up(children: int, parents: int) -> None:
+    assert expected_e(children, parents, parents) == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_replicator_that_took_its_parent_for_known_would_triple_it() -> None:
+    assert expected_e(1, 2, 10**9) == pytest.approx(3.1, abs=0.05)
