@@ -16,14 +16,8 @@ from typing import Literal
 from msgspec import Struct
 
 from skep.events import Purpose
-from skep.evidence.evalue import log_e_value
-from skep.evidence.research import (
-    BASELINES_MIN,
-    E_KEEP,
-    RERUNS_MAX,
-    Candidate,
-    Research,
-)
+from skep.evidence.research import BASELINES_MIN, Candidate, Research
+from skep.evidence.rules import rule_of
 from skep.ports import ADOPT
 
 ADOPTION_SHARE = 0.25
@@ -183,15 +177,16 @@ def _expected(candidate: Candidate) -> float:
 
 def _wants_more(research: Research, candidate: Candidate, flying: int, baselines: int) -> bool:
     """Whether one more re-run should start now, given those on their way."""
-    if candidate.reruns + flying >= RERUNS_MAX:
+    rule = rule_of(candidate.strategy)
+    if candidate.reruns + flying >= rule.reruns:
         # With all its re-runs and none missing, the champion changed: one more brings its scores.
         return not flying and not candidate.missing
     if flying == 0:
         return True
-    threshold = math.log(E_KEEP * research.reopened / (len(research.kept) + 1))
-    foreseen = log_e_value(
+    threshold = math.log(research.threshold(candidate.strategy))
+    foreseen = rule.log_e(
         _expected(candidate),
-        research.noise.upper,
+        research.noise,
         children=candidate.reruns + flying,
         parents=baselines,
     )

@@ -19,6 +19,10 @@ Code = Literal["knob", "own", "stranger"]
 ADOPT = "adopt"
 """Strategy of runs that try what a peer offers; what such a program leads to stays a stranger's."""
 
+ABLATE = "ablate"
+"""Strategy of runs that leave one kept edit out; see `skep.evidence.rules` for what they must show.
+"""
+
 Direction = Literal["min", "max"]
 BETTER: dict[Direction, str] = {"min": "lower is better", "max": "higher is better"}
 """A direction in words."""

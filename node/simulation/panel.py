@@ -14,7 +14,7 @@ from msgspec import Struct
 from node.simulation.worlds import SIGMA, Nature, World
 from skep.evidence import Evidence, Verdicts, replication_seed, verdict
 from skep.evidence.claims import BASELINE, PARENTS_MIN
-from skep.evidence.research import SCREEN_SIGMA
+from skep.evidence.rules import SCREEN_SIGMA
 from skep.ports import TaskFacts
 from skep.records import MICRO, PINNED_DRAW, Claim, Environment, Rescore, Run, Score
 from skep.tier import tier

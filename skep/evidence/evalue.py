@@ -5,6 +5,7 @@ at most once in 20 tries, whenever one stops looking.
 """
 
 import math
+from collections.abc import Sequence
 
 EFFECTS_IN_SIGMA = (0.75, 1.5, 3.0)
 """Sizes of improvement the e-value bets on, in equal parts."""
@@ -28,7 +29,13 @@ def variance_of(
 
 
 def log_e_value(
-    difference: float, sigma: float, *, children: int, parents: int, between: float = 0.0
+    difference: float,
+    sigma: float,
+    *,
+    children: int,
+    parents: int,
+    between: float = 0.0,
+    sizes: Sequence[float] = EFFECTS_IN_SIGMA,
 ) -> float:
     """Natural log of the e-value of `children` fresh runs against `parents` runs.
 
@@ -44,11 +51,12 @@ def log_e_value(
         children: number of child runs, >= 1.
         parents: number of parent runs, >= 1.
         between: see `variance_of`; 0 for what a machine finds for itself.
+        sizes: of improvement in sigma, to bet on in equal parts.
     """
     variance = variance_of(sigma, children=children, parents=parents, between=between)
     exponents = [
         (-size * difference - size * size / 2) / variance
-        for size in (factor * sigma for factor in EFFECTS_IN_SIGMA)
+        for size in (factor * sigma for factor in sizes)
     ]
     top = max(exponents)
     return top + math.log(sum(math.exp(x - top) for x in exponents) / len(exponents))

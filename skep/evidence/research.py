@@ -6,7 +6,8 @@ list of what was kept come out the same after every restart. Nothing here says w
 
 A candidate's life: its first finished run is the *screen*; at one sigma better than its parent it
 is *open* and gets fresh seeds; those re-runs alone, against runs of the champion on the same
-draw, are its evidence. The screen itself is never evidence, because it was selected.
+draw, are its evidence. The screen itself is never evidence, because it was selected. Ablations have
+bounds of their own (`skep.evidence.rules`) and count by themselves.
 """
 
 import math
@@ -16,22 +17,13 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from skep.evidence.evalue import log_e_value
 from skep.evidence.noise import Noise, noise_from
-from skep.ports import Direction
+from skep.evidence.rules import SCREEN_SIGMA, Rule, rule_of
+from skep.ports import ABLATE, Direction
 from skep.records import MICRO, PINNED_DRAW, Run, Split
 
-SCREEN_SIGMA = 1.0
-"""A screening run must look at least this many sigma better to be re-run."""
-
-RERUNS_MAX = 6
 BASELINES_MIN = 3
-E_KEEP = 20.0
-"""Keep at e >= 20 K/k (K edits re-run so far, k kept with this one): P(any of 100 nulls) 2.7 %."""
 E_DROP = 0.1
-HOPE = 0.75
-"""A candidate that could not be kept if it were so many standard deviations better is dropped."""
-
 LOG_E_MAX = 700.0
 """Where exp still fits a float; far beyond any verdict."""
 VOIDS_MAX = 2
@@ -51,10 +43,12 @@ class Kept(Struct, frozen=True, kw_only=True):
         e: its e-value.
         reruns, baselines: number of runs on either side.
         run: record id of the run that completed the evidence.
+        strategy: who proposed it.
     """
 
     program: bytes
     parent: bytes
+    strategy: str
     effect: float
     spread: float
     e: float
@@ -100,7 +94,7 @@ class Research(Struct, frozen=True, kw_only=True):
         baselines: record ids of the champion's runs that comparisons may use.
         noise: the noise floor.
         judged: number of candidates with a verdict (kept, discarded or failed).
-        reopened: number of candidates whose screen sent them to re-runs (K of the keep rule).
+        reopened: number of edits whose screen sent them to re-runs (K of the keep rule).
     """
 
     start: bytes
@@ -111,6 +105,10 @@ class Research(Struct, frozen=True, kw_only=True):
     noise: Noise
     judged: int
     reopened: int
+
+    def threshold(self, strategy: str) -> float:
+        """The e-value at which a candidate of a strategy would be kept now."""
+        return rule_of(strategy).threshold(self.reopened, edits_of(self.kept))
 
 
 def research(
@@ -167,6 +165,8 @@ class Fold:
         self.open: dict[bytes, None] = {}
         """The open candidates, in order: a baseline must not look through all that ever were."""
         self.evidence: dict[bytes, list[bytes]] = {start: []}
+        self.selected: dict[bytes, int] = {}
+        """Of what was kept, how many of its runs got it kept; they come first."""
         self.values: dict[tuple[bytes, int, Split], float] = {}
         self.moments: dict[bytes, tuple[int, float]] = {}
         self.squares = self.dof = 0.0
@@ -289,8 +289,9 @@ class Fold:
         delta = child - sum(parents) / len(parents)
         ahead = delta - self._gain_since(candidate.parent)
         reason = f"screen {ahead / sigma:+.1f}σ against the champion"
-        stage: Stage = "open" if ahead <= -SCREEN_SIGMA * sigma else "discarded"
-        self.reopened += stage == "open"
+        bound = rule_of(run.strategy).screen
+        stage: Stage = "open" if ahead <= bound * sigma else "discarded"
+        self.reopened += stage == "open" and run.strategy != ABLATE
         self._put(replace(candidate, stage=stage, delta=delta, reason=reason))
 
     def _rerun(self, run_id: bytes, run: Run) -> None:
@@ -311,28 +312,29 @@ class Fold:
         if candidate.stage != "open" or candidate.draw is None:
             return
         children = self._values_of(program, candidate.draw, candidate.split)
-        parents = self._values_of(self.champion, candidate.draw, candidate.split)
+        parents = self._rivals_of(candidate)
         needed = max(BASELINES_MIN, len(children))
         candidate = replace(candidate, reruns=len(children), missing=max(needed - len(parents), 0))
         self._put(candidate)
         if candidate.missing or not children:
             return
-        sigma = self._noise().upper
+        noise, rule = self._noise(), rule_of(candidate.strategy)
+        counts = {"children": len(children), "parents": len(parents)}
         effect = sum(children) / len(children) - sum(parents) / len(parents)
-        log_e = log_e_value(effect, sigma, children=len(children), parents=len(parents))
-        e = math.exp(min(log_e, LOG_E_MAX))
+        e = math.exp(min(rule.log_e(effect, noise, **counts), LOG_E_MAX))
         candidate = replace(candidate, effect=effect, e=e)
-        threshold = E_KEEP * self.reopened / (len(self.kept) + 1)
+        threshold = rule.threshold(self.reopened, edits_of(self.kept))
         numbers = (
-            f"{effect / sigma:+.1f}σ over {len(children)} against {len(parents)} runs, e = {e:.3g}"
+            f"{effect / noise.upper:+.1f}σ over {len(children)} against {len(parents)} runs, "
+            f"e = {e:.3g}"
         )
         if e >= threshold:
-            spread = sigma * math.sqrt(1 / len(children) + 1 / len(parents))
+            spread = noise.upper * math.sqrt(1 / len(children) + 1 / len(parents))
             self._keep(candidate, spread, len(parents), run_id, f"{numbers} ≥ {threshold:.3g}")
-        elif len(children) >= RERUNS_MAX:
-            limit = f"< {threshold:.3g} after {RERUNS_MAX} re-runs"
+        elif len(children) >= rule.reruns:
+            limit = f"< {threshold:.3g} after {rule.reruns} re-runs"
             self._set(candidate, "discarded", f"{numbers} {limit}")
-        elif e < E_DROP or best_e(effect, sigma, len(children), len(parents)) < threshold:
+        elif e < E_DROP or best_e(rule, effect, noise, **counts) < threshold:
             limit = f"< {E_DROP}" if e < E_DROP else f"will hardly reach {threshold:.3g}"
             self._set(candidate, "discarded", f"{numbers}, {limit}")
         else:
@@ -357,6 +359,7 @@ class Fold:
             Kept(
                 program=candidate.program,
                 parent=self.champion,
+                strategy=candidate.strategy,
                 effect=candidate.effect,
                 spread=spread,
                 e=candidate.e,
@@ -366,10 +369,13 @@ class Fold:
             )
         )
         self.champion = candidate.program
+        self.selected[self.champion] = len(self.evidence[self.champion])
         self.failures = 0
         sigma = self._noise().sigma
         for rival in [self.candidates[program] for program in self.open]:
-            if self._overtaken(rival, candidate.effect, sigma):
+            if rival.strategy == ABLATE:
+                self._set(rival, "discarded", "it is the former champion without an edit")
+            elif self._overtaken(rival, candidate.effect, sigma):
                 self._set(rival, "discarded", "the new champion is better than it looked")
             else:  # The next re-run brings the new champion's scores with it.
                 self._set(replace(rival, missing=0), "open", rival.reason)
@@ -382,8 +388,21 @@ class Fold:
         return ahead > -SCREEN_SIGMA * sigma
 
     def _values_of(self, program: bytes, draw: int, split: Split) -> list[float]:
-        keys = ((run_id, draw, split) for run_id in self.evidence.get(program, ()))
+        return self._values_on(self.evidence.get(program, ()), draw, split)
+
+    def _values_on(self, runs: Iterable[bytes], draw: int, split: Split) -> list[float]:
+        keys = ((run_id, draw, split) for run_id in runs)
         return [self.values[key] for key in keys if key in self.values]
+
+    def _rivals_of(self, candidate: Candidate) -> list[float]:
+        """What a candidate is compared with. The runs that got the champion kept look better than
+        it is, which an ablation, that may be no better, would never make up for.
+        """
+        assert candidate.draw is not None  # noqa: S101
+        runs = self.evidence[self.champion]
+        if candidate.strategy == ABLATE:
+            runs = runs[self.selected.get(self.champion, 0) :]
+        return self._values_on(runs, candidate.draw, candidate.split)
 
     def _gain_since(self, parent: bytes) -> float:
         """Champion minus `parent` along the chain of kept programs; 0 off that chain."""
@@ -393,17 +412,23 @@ class Fold:
         return sum(kept.effect for kept in self.kept[chain.index(parent) :])
 
 
-def best_e(effect: float, sigma: float, children: int, parents: int) -> float:
+def best_e(rule: Rule, effect: float, noise: Noise, children: int, parents: int) -> float:
     """The e-value after all re-runs of a candidate that is better than it looks so far.
 
     Args:
-        effect: as measured so far; it may be `HOPE` standard deviations better.
-        sigma: noise floor, > 0.
+        rule: by which it is judged.
+        effect: as measured so far; it may be better by as much as the rule hopes.
+        noise: noise floor.
         children, parents: runs behind it.
     """
-    hoped = effect - HOPE * sigma * math.sqrt(1 / children + 1 / parents)
-    log_e = log_e_value(hoped, sigma, children=RERUNS_MAX, parents=max(RERUNS_MAX, parents))
+    hoped = effect - rule.hope * noise.upper * math.sqrt(1 / children + 1 / parents)
+    log_e = rule.log_e(hoped, noise, children=rule.reruns, parents=max(rule.reruns, parents))
     return math.exp(min(log_e, LOG_E_MAX))
+
+
+def edits_of(kept: Iterable[Kept]) -> int:
+    """How many of what was kept are edits, and not ablations."""
+    return sum(one.strategy != ABLATE for one in kept)
 
 
 def _fresh(run: Run) -> Candidate:

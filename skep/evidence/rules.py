@@ -1,0 +1,109 @@
+"""What a candidate has to show on one machine: one rule for edits, another for ablations.
+
+An edit must be better than the champion. An ablation, the champion without one of its edits, is
+simpler, so that it is enough if it is hardly worse: its e-value speaks against the edit that was
+left out being worth `margin` sigma or more. Whoever makes ablations sees to it that they are
+simpler; nothing here reads a program.
+"""
+
+from msgspec import Struct
+
+from skep.evidence.evalue import EFFECTS_IN_SIGMA, log_e_value
+from skep.evidence.noise import Noise
+from skep.ports import ABLATE
+
+SCREEN_SIGMA = 1.0
+"""A screening run must look at least this many sigma better to be re-run."""
+
+RERUNS_MAX = 6
+E_KEEP = 20.0
+"""Keep at e >= 20 K/k (K edits re-run so far, k kept with this one): P(any of 100 nulls) 2.7 %."""
+
+HOPE = 0.75
+"""A candidate that could not be kept if it were so many standard deviations better is dropped."""
+
+MARGIN_SIGMA = 1.0
+"""An edit that is worth this many sigma is not to be left out."""
+
+DOUBT_SIGMA = 0.5
+"""An ablation may look this many sigma worse in its screening run and is re-run all the same."""
+
+ABLATION_RERUNS_MAX = 24
+ABLATION_HOPE = 1.5
+E_ABLATE = 150.0
+"""Leave an edit out at this e. By simulation (`scripts/bench/ablations.py`): of 100 ablations
+of edits that are worth one sigma each, any is kept in at most 5 % of series.
+"""
+
+
+class Rule(Struct, frozen=True, kw_only=True):
+    """Bounds in sigma; negative is better.
+
+    Attributes:
+        screen: a screening run at most this far from the champion sends a candidate to re-runs.
+        reruns: how many of them it gets at most.
+        margin: e-values speak against its being this much worse than the champion, or more.
+        sizes: distances from the margin that they bet on, in equal parts.
+        keep: e-value at which it is kept,
+        family: times K/k, for K candidates that were re-run so far and k kept with this one.
+        hope: standard deviations that it may be better than it looks, see `HOPE`.
+    """
+
+    screen: float
+    reruns: int
+    margin: float
+    sizes: tuple[float, ...]
+    keep: float
+    family: bool
+    hope: float
+
+    def threshold(self, reopened: int, kept: int) -> float:
+        """The e-value at which the next candidate is kept.
+
+        Args:
+            reopened: number of edits that were re-run so far, ablations aside.
+            kept: how many of them were kept.
+        """
+        return self.keep * reopened / (kept + 1) if self.family else self.keep
+
+    def log_e(self, difference: float, noise: Noise, *, children: int, parents: int) -> float:
+        """Natural log of the e-value of re-runs.
+
+        The upper limit of sigma says how uncertain a difference is. What the margin is in units
+        of the metric goes by the best estimate: a wider margin would be the bolder one.
+
+        Args:
+            difference: mean(child) - mean(champion) on one draw; negative is better.
+            noise: noise floor in the same unit.
+            children: number of re-runs, >= 1.
+            parents: number of champion runs, >= 1.
+        """
+        beyond = difference - self.margin * noise.sigma
+        return log_e_value(
+            beyond, noise.upper, children=children, parents=parents, sizes=self.sizes
+        )
+
+
+EDIT = Rule(
+    screen=-SCREEN_SIGMA,
+    reruns=RERUNS_MAX,
+    margin=0.0,
+    sizes=EFFECTS_IN_SIGMA,
+    keep=E_KEEP,
+    family=True,
+    hope=HOPE,
+)
+ABLATION = Rule(
+    screen=DOUBT_SIGMA,
+    reruns=ABLATION_RERUNS_MAX,
+    margin=MARGIN_SIGMA,
+    sizes=(MARGIN_SIGMA,),
+    keep=E_ABLATE,
+    family=False,
+    hope=ABLATION_HOPE,
+)
+
+
+def rule_of(strategy: str) -> Rule:
+    """The rule for what a strategy proposes."""
+    return ABLATION if strategy == ABLATE else EDIT
