@@ -36,6 +36,7 @@ from skep.events import Best, Event, Finished, Judged, Paused, Said
 from skep.ports import BETTER
 from skep.records import Environment, Role
 from skep.tier import tier
+from strategies.ablate import Ablate
 from strategies.adopt import Adopt
 from strategies.recombine import Recombine
 from strategies.tune import Tune
@@ -196,7 +197,7 @@ class _Session:
         self._researcher = Researcher(
             ledger=node.ledger,
             bench=Bench(facts, node.executor, node.home.runs, node.environment),
-            strategies=[Adopt(), Recombine(), Tune()],
+            strategies=[Adopt(), Recombine(), Ablate(), Tune()],
             author=node.identity.public,
             proposals=settings.experiments,
             emit=self._emit,

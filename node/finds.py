@@ -29,10 +29,10 @@ def finds(research: Research, text: Text, parent: Parent) -> tuple[Find, ...]:
         parent: the program that another was made from.
     """
     candidates = research.candidates.values()
-    measured = {one.program: _measured(one, research.noise.sigma) for one in candidates}
+    known = {one.program: measured(one, research.noise.sigma) for one in candidates}
     helped = {
         program: found
-        for program, found in measured.items()
+        for program, found in known.items()
         if found and found[0] < 0.0 and program != research.champion
     }
     best = sorted(helped, key=lambda program: helped[program])[:FINDS_MAX]
@@ -49,7 +49,7 @@ def _find(program: bytes, effect: float, spread: float, text: Text, parent: Pare
     return Find(program=program, source=source, base=before, effect=effect, chance=chance)
 
 
-def _measured(candidate: Candidate, sigma: float) -> tuple[float, float] | None:
+def measured(candidate: Candidate, sigma: float) -> tuple[float, float] | None:
     """Effect and its standard deviation: by re-runs, else by what is believed of a screen.
 
     None for what is not settled, failed, or was never compared.

@@ -24,25 +24,24 @@ from node.experiment import (
     printable,
     value_of,
 )
-from node.finds import finds
 from node.gathered import Gathered
 from node.offers import Peers
 from node.paces import Paces
 from node.plan import Repeat
 from node.provenance import Provenance
+from node.steps import Makeup
 from node.stores import CheckpointFiles, Checkpoints, Records
 from skep.errors import PatchError
 from skep.evidence import Fold, Research, replication_seed
 from skep.evidence.claims import REPLICATIONS_MAX
+from skep.evidence.rules import SCREEN_SIGMA, rule_of
 from skep.patch import apply, make
-from skep.ports import ADOPT, Code, Draw, Offer, Pace, Proposal, Trial, View
+from skep.ports import ABLATE, ADOPT, Code, Draw, Offer, Pace, Proposal, Trial, View
 from skep.records import MICRO, Claim, Edit, Run, Split, program_id
 from skep.tier import tier
 
 SCREEN_PARENTS = 3
 """Parent runs that a screening run is compared with; more would cost more than they tell."""
-
-RERUN_PARENTS = 6
 
 
 class Notebook:
@@ -78,6 +77,7 @@ class Notebook:
         """The program that each was made from, by its first run."""
         self._claimed = _claimed(ledger, bench, author)
         self._paces = Paces()
+        self._makeup = Makeup(self._mergeable, self._parent_of.get)
         self._fold = Fold(
             start=program_id(bench.task.seed_program),
             direction=bench.task.direction,
@@ -102,6 +102,7 @@ class Notebook:
         self.evidence.take(run_id, self._author, time, run)
         self._paces.note(run.program, run.steps, run.spent_ms)
         self._runs.append((run_id, run))
+        self._makeup.take_in(run)
         self._parent_of.setdefault(run.program, run.parent)
         if run.status == "done":
             self._screens.setdefault(run.program, run_id)
@@ -186,13 +187,16 @@ class Notebook:
     def claims_due(self) -> list[Claim]:
         """What an own screen says is better, and nobody was told so yet; each is due once.
 
-        What peers offered is theirs to claim.
+        What peers offered is theirs to claim, and an ablation that is no better claims nothing.
         """
+        screen = -SCREEN_SIGMA * self.research.noise.sigma
         sign = -1 if self._bench.task.direction == "max" else 1
         due = []
         for program in self._fold.open:
             candidate = self.research.candidates[program]
             if candidate.strategy == ADOPT or program in self._claimed or not candidate.delta:
+                continue
+            if candidate.strategy == ABLATE and candidate.delta > screen:
                 continue
             self._claimed.add(program)
             claim = Claim(
@@ -296,7 +300,8 @@ class Notebook:
             sigma=research.noise.sigma,
             seed=int.from_bytes(hashlib.sha256(mixed).digest()[:8], "big"),
             offers=offers,
-            finds=() if offers else finds(research, self._mergeable, self._parent_of.get),
+            finds=() if offers else self._makeup.finds(research),
+            steps=() if offers else self._makeup.due(research, flying),
         )
 
     def comparable(self) -> int:
@@ -330,7 +335,7 @@ class Notebook:
             draw = self._draws.setdefault(job.program, self._fresh_draw(split))
             if known and known.draw is not None:
                 draw = Draw(known.draw, known.split)
-            parents = self._parents(self.research.champion)[-RERUN_PARENTS:]
+            parents = self._parents(self.research.champion)[-rule_of(job.strategy).reruns :]
         if not parents:
             return None
         claimed_on = self.peers.parent_of(job.claim)

@@ -139,6 +139,29 @@ class Find(Struct, frozen=True, kw_only=True):
     chance: float
 
 
+class Step(Struct, frozen=True, kw_only=True):
+    """A kept edit, which the champion may hold: what could be left out by itself.
+
+    Attributes:
+        program: content id of the program with which it was kept.
+        name: of the constant that it sets, where several came in one step; else empty.
+        source: a program with it.
+        base: the same without.
+        effect: by runs of this machine when it was kept, units of the metric; negative is better.
+            Of several in one step each has its equal part.
+        spread: standard deviation of the whole step's effect.
+        since: how many steps were kept after leaving it out was last judged; None if it never was.
+    """
+
+    program: bytes
+    name: str
+    source: str
+    base: str
+    effect: float
+    spread: float
+    since: int | None = None
+
+
 class View(Struct, frozen=True, kw_only=True):
     """Immutable snapshot of ledger and node for one decision of a strategy.
 
@@ -153,6 +176,8 @@ class View(Struct, frozen=True, kw_only=True):
         seed: for all randomness of this decision: same view, same proposal.
         offers: of peers, where this decision is about them; else none.
         finds: edits that helped, most of all first; the champion may hold them already.
+        steps: edits that were kept, oldest first; none while one is being left out, or ablations
+            have had their share of the runs.
     """
 
     task: TaskFacts
@@ -165,6 +190,7 @@ class View(Struct, frozen=True, kw_only=True):
     seed: int
     offers: tuple[Offer, ...] = ()
     finds: tuple[Find, ...] = ()
+    steps: tuple[Step, ...] = ()
 
 
 class Proposal(Struct, frozen=True, kw_only=True):

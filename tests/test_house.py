@@ -91,6 +91,8 @@ PURE = [
     "node/simulation/*",
     "node/provenance.py",
     "node/ranking.py",
+    "node/steps.py",
+    "strategies/ablate.py",
     "strategies/adopt.py",
     "strategies/recombine.py",
 ]

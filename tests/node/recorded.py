@@ -19,10 +19,12 @@ from gossip.identity import Identity
 from gossip.jobs import job_of
 from gossip.ledger import Ledger
 from node.home import Home, remember_task
-from skep.evidence import Fold
+from skep.evidence import Fold, Research
 from skep.evidence.research import BASELINES_MIN
-from skep.ports import TaskFacts
+from skep.patch import make
+from skep.ports import ABLATE, TaskFacts
 from skep.records import Edit, Hunk, Rescore, Run, Score, SetConstant, Status, program_id
+from skep.undo import without
 from tests.factories import make_run
 
 SEED_PROGRAM = """DEPTH = 3
@@ -61,6 +63,7 @@ class Idea(Struct, frozen=True):
     worth: float
     note: str = ""
     status: Status = "done"
+    strategy: str = "tune"
 
 
 def setting(name: str, value: float, worth: float) -> Idea:
@@ -93,7 +96,7 @@ class Recording:
         self.sources[program] = source
         self._levels[program] = self._levels[champion] + idea.worth
         made: dict[str, Any] = {
-            "strategy": "tune",
+            "strategy": idea.strategy,
             "parent": champion,
             "edits": idea.edits,
             "note": idea.note,
@@ -107,6 +110,18 @@ class Recording:
             else:
                 self._run(program, draw, **made)
         return program
+
+    def leave_out(self, program: bytes, base: bytes, worth: float) -> bytes:
+        """Try the champion without the edit that made one program of another."""
+        champion = self.sources[self._fold.champion]
+        less = without(champion, self.sources[program], self.sources[base])
+        assert less is not None
+        return self.try_out(Idea(make(champion, less), worth, strategy=ABLATE))
+
+    @property
+    def research(self) -> Research:
+        """What the runs support."""
+        return self._fold.snapshot()
 
     async def write(self, home: Path) -> None:
         """Record everything in a home, as a node would have."""
