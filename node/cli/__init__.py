@@ -80,6 +80,7 @@ def make_app() -> App:
     add("runs", "results:runs", RESULTS, "Every experiment, one line each.")
     add("best", "results:best", RESULTS, "The champion: the best program that was reproduced.")
     add("lineage", "results:lineage", RESULTS, "The kept edits that lead to the champion.")
+    add("graph", "graph:graph", RESULTS, "What the champion is made of, and what each edit gains.")
     add("show", "show:show", RESULTS, "One experiment or run with every number behind it.")
     add("knowledge", "knowledge:knowledge", RESULTS, "What all runs say of each kind of edit.")
     add("why", "why:why", RESULTS, "Why a claim is confirmed, refuted or still open.")

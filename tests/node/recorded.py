@@ -8,7 +8,6 @@ arguments.
 import itertools
 import json
 import random
-import re
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from gossip.ledger import Ledger
 from node.home import Home, remember_task
 from skep.evidence import Fold, Research
 from skep.evidence.research import BASELINES_MIN
-from skep.patch import make
+from skep.patch import apply, make
 from skep.ports import ABLATE, TaskFacts
 from skep.records import Edit, Hunk, Rescore, Run, Score, SetConstant, Status, program_id
 from skep.undo import without
@@ -91,7 +90,7 @@ class Recording:
     def try_out(self, idea: Idea) -> bytes:
         """Screen an idea on the champion and re-run it until it has its verdict."""
         champion = self._fold.champion
-        source = _edited(self.sources[champion], idea)
+        source = apply(self.sources[champion], idea.edits)
         program = program_id(source)
         self.sources[program] = source
         self._levels[program] = self._levels[champion] + idea.worth
@@ -116,7 +115,12 @@ class Recording:
         champion = self.sources[self._fold.champion]
         less = without(champion, self.sources[program], self.sources[base])
         assert less is not None
-        return self.try_out(Idea(make(champion, less), worth, strategy=ABLATE))
+        return self.put_in(less, worth, ABLATE)
+
+    def put_in(self, source: str, worth: float, strategy: str = "tune") -> bytes:
+        """Try a program in place of the champion."""
+        champion = self.sources[self._fold.champion]
+        return self.try_out(Idea(make(champion, source), worth, strategy=strategy))
 
     @property
     def research(self) -> Research:
@@ -175,16 +179,6 @@ def small_search() -> Recording:
     recording.try_out(Idea((SetConstant("LR", 50.0),), 0.0, "loss is not finite", status="nan"))
     recording.try_out(Idea((Hunk(6, "", "# nothing\n"),), +0.05, "say nothing in a comment"))
     return recording
-
-
-def _edited(source: str, idea: Idea) -> str:
-    for edit in idea.edits:
-        if isinstance(edit, SetConstant):
-            source = re.sub(rf"(?m)^{edit.name} = \S+", f"{edit.name} = {edit.value!r}", source)
-        else:
-            lines = source.splitlines(keepends=True)
-            source = "".join([*lines[: edit.line - 1], edit.after, *lines[edit.line - 1 :]])
-    return source
 
 
 def leave_folder(folder: Path, run: Run) -> None:
