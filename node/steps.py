@@ -5,7 +5,10 @@ out is found by leaving out again: it is the edit without which its champion was
 Whether the champion still holds an edit is found out by whoever takes it out.
 """
 
+import re
+from collections import Counter
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 
 from gossip.jobs import Job
 from node.finds import FINDS_MAX, Parent, Text, finds, measured
@@ -15,12 +18,14 @@ from skep.evidence.research import SETTLED
 from skep.merge import merge
 from skep.ports import ABLATE, Find, Step
 from skep.records import Run
+from skep.source import lines
 from skep.undo import Part, is_held, parts, without
 
 ABLATION_SHARE = 0.1
 """Part of this node's runs that may be screens and re-runs of ablations."""
 
 RECOMBINE = "recombine"
+NUMBER = re.compile(r"-?(?<![A-Za-z0-9_])[0-9][0-9a-zA-Z_.]*([eE]-?[0-9]+)?|\*\*")
 
 
 class Makeup:
@@ -151,8 +156,23 @@ class Makeup:
 
 
 def _is_without(less: str, program: str, source: str, base: str) -> bool:
-    """Whether `less` is a program without an edit, or the edit makes the program of it."""
+    """Whether `less` is a program without an edit, or the edit makes the program of it.
+
+    Most edits change other lines altogether, which is found out without a merge.
+    """
+    if _changed(program, less) != _changed(source, base):
+        return False
     try:
         return without(program, source, base) == less or merge(base, less, source) == program
     except PatchError:
         return False
+
+
+@lru_cache(maxsize=1024)
+def _changed(before: str, after: str) -> tuple[frozenset[tuple[str, int]], ...]:
+    """The lines that go and those that come, how often, without the numbers in them."""
+    old, new = Counter(lines(before)), Counter(lines(after))
+    return tuple(
+        frozenset(Counter(NUMBER.sub("#", line) for line in less.elements()).items())
+        for less in (old - new, new - old)
+    )
