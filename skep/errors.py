@@ -14,6 +14,7 @@
     ├── TransportError     a peer that cannot be reached or does not answer          (gossip)
     │   ├── Refused        it has answered that it will not, which is its right      (gossip)
     │   └── NoHandshake    who answers there does not understand this node           (gossip)
+    ├── ModelError         a language model that does not answer as it should        (strategies)
     ├── SandboxError       no sandbox, or one that failed its self-test              (trainer)
     └── TrainerFault       our own child processes failed, not the candidate's code  (trainer)
 
@@ -22,6 +23,7 @@ What a *candidate* does wrong is never an exception: it is an `Outcome` with a s
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 
 class SkepError(Exception):
@@ -91,6 +93,29 @@ class Refused(TransportError):
 
 class NoHandshake(TransportError):
     """Somebody answers at an address and no handshake comes about: another key, another peer."""
+
+
+ModelFault = Literal["absent", "missing", "memory", "slow", "cut", "refused", "broken", "rubbish"]
+"""What is wrong with a language model.
+
+absent: no server answers, or it went away. missing: the server has no such model. memory: it does
+not fit. slow: nothing came in time, or others are served first. cut: the prompt does not fit, so
+that the model did not see all of it. refused: a key, a quota or a request that the server does not
+take. broken: the server failed. rubbish: what it answers makes no sense.
+"""
+
+
+class ModelError(SkepError):
+    """A language model that cannot be asked, or did not answer. Never a reason to stop.
+
+    Args:
+        kind: what is wrong.
+        what, advice: see `SkepError`.
+    """
+
+    def __init__(self, kind: ModelFault, what: str, advice: str = "") -> None:
+        super().__init__(what, advice)
+        self.kind = kind
 
 
 class SandboxError(SkepError):

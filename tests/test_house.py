@@ -36,6 +36,8 @@ FENCES = {
     "sqlite3": ["gossip/store.py", "gossip/rebuild.py", "node/literature/shelf.py"],
     "sqlite_utils": ["gossip/store.py"],
     "ollama": ["strategies/ollama.py"],
+    "openai": ["strategies/endpoint.py"],
+    "httpx": ["strategies/ollama.py"],
     "ray": ["trainer/executors/ray.py"],
     "torch": ["trainer/tasks/*"]
     + [f"trainer/{child}.py" for child in ("worker", "candidate", "probe", "scorer")],
@@ -50,6 +52,8 @@ PURE = [
     "skep/*",
     "strategies/constants.py",
     "strategies/gp.py",
+    "strategies/installed.py",
+    "strategies/model_text.py",
     "gossip/incoming.py",
     "gossip/answers.py",
     "gossip/chains.py",
@@ -185,7 +189,10 @@ def test_pure_modules_know_no_clock_no_chance_and_no_machine(path: Path) -> None
 
 @pytest.mark.parametrize(
     ("module", "kept_out"),
-    [("node.cli", ["torch", "libp2p", "numpy", "ollama", "rich"]), ("node.app", ["torch"])],
+    [
+        ("node.cli", ["torch", "libp2p", "numpy", "ollama", "httpx", "rich"]),
+        ("node.app", ["torch", "ollama", "httpx"]),
+    ],
 )
 def test_importing_the_node_leaves_heavy_packages_out(module: str, kept_out: list[str]) -> None:
     code = f"import sys, {module}; print([name for name in {kept_out} if name in sys.modules])"
