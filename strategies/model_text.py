@@ -18,6 +18,9 @@ MESSAGE_TOKENS = 4
 READ_MIN = 0.7
 """A server that counts less of the prompt than this share of the estimate has cut it."""
 
+SHORT = 512
+"""A prompt of so few tokens fits everywhere, and its estimate is too rough to judge by."""
+
 CLAUSE_MAX = 200
 
 _THOUGHT = re.compile(r"\A\s*<think(?:ing)?>(.*?)(?:</think(?:ing)?>|\Z)", re.DOTALL)
@@ -78,7 +81,7 @@ def settle(
     """
     estimate = estimated_tokens(messages)
     read = estimate if prompt_tokens is None else prompt_tokens
-    if read < READ_MIN * estimate:
+    if estimate > SHORT and read < READ_MIN * estimate:
         raise ModelError(
             "cut",
             f"the model read {read} tokens of a prompt of about {estimate}",

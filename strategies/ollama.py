@@ -21,7 +21,7 @@ from skep.errors import ModelError
 from skep.ports import REPLY_LIMIT, Message, Reply
 from strategies.installed import Installed, best, embedder, named, read
 from strategies.model_text import check_fits, clause, is_length, is_memory, settle
-from strategies.servers import DEFAULT_PORT, Patience, is_here
+from strategies.servers import DEFAULT_PORT, Patience, stands_here
 
 if TYPE_CHECKING:
     import ollama
@@ -239,7 +239,7 @@ def _manners(url: str, patience: Patience, read: float | None = None) -> dict[st
 
     return {
         "timeout": httpx.Timeout(read or patience.answer, connect=patience.connect),
-        "trust_env": not is_here(urlsplit(url).hostname or ""),
+        "trust_env": not stands_here(url),
         "verify": _certificates(),
     }
 
@@ -260,7 +260,7 @@ async def _knock(url: str, patience: Patience) -> None:
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if not is_here(host) and os.environ.keys() & {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}:
+    if not stands_here(url) and os.environ.keys() & {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}:
         return
     try:
         with trio.fail_after(patience.connect):
@@ -273,10 +273,13 @@ async def _knock(url: str, patience: Patience) -> None:
 async def _version(url: str, patience: Patience) -> str:
     """Its version. The package has no call for it, and the answer tells an ollama from others."""
     import httpx
+    import ollama
 
     async with httpx.AsyncClient(**_manners(url, patience)) as client:
         answer = await client.get(f"{url}/api/version")
-    return clause(str(answer.raise_for_status().json()["version"]))
+    if answer.is_error:
+        raise ollama.ResponseError(answer.text, answer.status_code)
+    return clause(str(answer.json()["version"]))
 
 
 async def _describe(client: "ollama.AsyncClient", listed: Any) -> Installed:
@@ -310,9 +313,6 @@ def _faults(url: str, name: str = "") -> Iterator[None]:
         yield
     except ollama.ResponseError as error:
         raise _refusal(url, name, error.status_code, error.error) from None
-    except httpx.HTTPStatusError as error:
-        code = error.response.status_code
-        raise _refusal(url, name, code, error.response.text) from None
     except (ConnectionError, httpx.ConnectError, httpx.ConnectTimeout):
         raise _absent(url) from None
     except (httpx.TimeoutException, trio.TooSlowError):

@@ -61,8 +61,9 @@ def server_url(given: str | None, environ: Mapping[str, str] = os.environ) -> st
     return f"{scheme}://{name}:{port or usual}{parts.path.rstrip('/')}"
 
 
-def is_here(host: str) -> bool:
-    """Whether a host is this machine, by its name alone."""
+def stands_here(url: str) -> bool:
+    """Whether a server is on this machine, by its address alone."""
+    host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
