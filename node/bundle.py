@@ -25,6 +25,7 @@ from trainer.sandbox.probing import Tried
 _ADDRESS = re.compile(
     r"/(ip[46]|dns[46]?)/(?!(?:0\.0\.0\.0|127\.0\.0\.1|::1?)/)[^/\s\"]+(/tcp/\d+)"
 )
+_SERVER = re.compile(r'("\w+_url": "https?://)[^/"]+')
 _PEER = re.compile(r"12D3KooW\w+")
 
 PACKAGES = ("skep", "torch", "libp2p", "trio", "msgpack", "msgspec", "numpy", "sqlite-utils")
@@ -76,6 +77,7 @@ def _json(value: object) -> str:
 def _anonymous(text: str) -> str:
     """Without peers, and the user's name as far as paths and the machine's name tell it."""
     text = _PEER.sub("PEER", _ADDRESS.sub(r"/\1/ADDRESS\2", text))
+    text = _SERVER.sub(r"\1ADDRESS", text)
     home = Path.home()
     names = {home.name, *(os.environ.get(name, "") for name in ("USER", "LOGNAME", "SUDO_USER"))}
     for secret, instead in ((str(home), "~"), (platform.node(), "HOST")):

@@ -1,7 +1,8 @@
 """Settings: what `config.toml` says, overlaid by the flags of the command line.
 
 One frozen struct serves both, so that every flag of `skep join` can be made permanent by writing
-it down. Nothing else configures a node; the only environment variable is `SKEP_HOME`.
+it down. Nothing else configures a node; the only environment variables are `SKEP_HOME` and, where
+no other server is named, ollama's own `OLLAMA_HOST`.
 """
 
 import difflib
@@ -22,6 +23,8 @@ from trainer.policy import OWN_FLAG, STRANGERS_FLAG
 
 CONFIG_NAME = "config.toml"
 FLAGS_ONLY = "Remove it; it is taken from the command line of each start alone."
+URL = r"^https?://[^\s/?#@]+(/[^\s?#@]*)?$"
+MODEL_NAME = r"^[!-~]{1,200}$"
 DEVICE = r"^(auto|cpu|mps|cuda(:[0-9]{1,2})?)$"
 YEAR_MINUTES = 366 * 24 * 60
 MONTH_SECONDS = 30 * 24 * 3600
@@ -51,6 +54,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         program: file to start the search from in place of the task's seed program.
         archive_gb: gigabytes (10^9 bytes) of records of others that this home keeps.
+        model: name of the language model to ask for ideas; None takes the best that is there.
+        ollama_url: address of an ollama server; None takes `OLLAMA_HOST`, or this machine.
+        openai_url: base address of an OpenAI-compatible endpoint, to be asked in place of ollama.
+        openai_key_file: private file with the endpoint's key.
     """
 
     home: Path
@@ -69,6 +76,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     device: Annotated[str, Meta(pattern=DEVICE)] = "auto"
     program: Path | None = None
     archive_gb: Annotated[float, Meta(ge=0.01, le=100_000)] = 4
+    model: Annotated[str, Meta(pattern=MODEL_NAME)] | None = None
+    ollama_url: Annotated[str, Meta(pattern=URL)] | None = None
+    openai_url: Annotated[str, Meta(pattern=URL)] | None = None
+    openai_key_file: Path | None = None
 
     @property
     def archive_bytes(self) -> int:
@@ -113,13 +124,28 @@ def load(home: Path, flags: Mapping[str, Any] | None = None) -> Settings:
         flags: values given on the command line, by key; None stands for "not given".
 
     Raises:
-        ConfigError: the file is no TOML, a key is unknown or a value out of its range.
+        ConfigError: the file is no TOML, a key is unknown, a value out of its range, or two of
+            them contradict each other.
     """
     _refuse_consent()
     given = {key: value for key, value in (flags or {}).items() if value is not None}
     for key, value in given.items():
         _convert(home, {key: value}, f"--{key.replace('_', '-')} {value}")
-    return _convert(home, _from_file(home) | given, str(home / CONFIG_NAME))
+    settings = _convert(home, _from_file(home) | given, str(home / CONFIG_NAME))
+    _check_model(settings)
+    return settings
+
+
+def _check_model(settings: Settings) -> None:
+    if settings.openai_url and settings.ollama_url:
+        raise ConfigError(
+            "both an ollama server and another endpoint are named",
+            "A node asks one model: leave out ollama_url or openai_url.",
+        )
+    if settings.openai_key_file and not settings.openai_url:
+        raise ConfigError(
+            "a key for an endpoint is named, and no endpoint", "Give it by --openai-url."
+        )
 
 
 def _from_file(home: Path) -> dict[str, Any]:
@@ -140,8 +166,8 @@ def _from_file(home: Path) -> dict[str, Any]:
             known = f"Did you mean `{near[0]}`?" if near else f"Known keys: {', '.join(KEYS)}."
             raise ConfigError(f"{path}: unknown key `{key}`", known)
     _convert(home, found, str(path))
-    if "program" in found:
-        found["program"] = _beside(home, found["program"])
+    for key in {"program", "openai_key_file"} & found.keys():
+        found[key] = _beside(home, found[key])
     if "/" in found.get("task", ""):
         found["task"] = str(_beside(home, found["task"]))
     return found
@@ -176,6 +202,10 @@ def _explain(message: str) -> tuple[str, str]:
     what, key = match[1], match[2] or ""
     if key == "device":
         return "expected auto, cpu, cuda, cuda:N or mps", key
+    if key.endswith("_url") and "regex" in what:
+        return "expected an address like http://HOST:PORT", key
+    if key == "model" and "regex" in what:
+        return "expected the name of a model, without blanks", key
     return (what[:1].lower() + what[1:]).replace("`", ""), key
 
 

@@ -99,6 +99,7 @@ PURE = [
     "node/ranking.py",
     "node/steps.py",
     "strategies/ablate.py",
+    "node/recommended.py",
     "strategies/adopt.py",
     "strategies/recombine.py",
 ]

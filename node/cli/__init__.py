@@ -90,6 +90,7 @@ def make_app() -> App:
     add("import", "archive:import_", RESULTS, "Take in an archive of another home.")
     add("reproduce", "reproduce:reproduce", RESULTS, "Train a run again and compare bit by bit.")
     add("doctor", "doctor:doctor", SETUP, "Check this machine and the home.")
+    add("models", "models:models", SETUP, "Language models to ask for ideas.")
 
     _add_groups(app, order)
     return app

@@ -1,5 +1,7 @@
 """`skep config`: every setting as it counts now, and where everything lies."""
 
+from pathlib import Path
+
 from node.cli.output import AsJson, emit, facts, say
 from node.config import CONFIG_NAME, KEYS, home_folder, load
 from node.home import Home
@@ -13,7 +15,7 @@ def show(*, json: AsJson = False) -> None:
     """
     settings = load(home_folder())
     values = {key: getattr(settings, key) for key in KEYS}
-    values["program"] = str(settings.program) if settings.program else None
+    values |= {key: str(path) for key, path in values.items() if isinstance(path, Path)}
     if json:
         emit(values)
         return

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from node.cli import EXIT_INTERRUPTED
+from node.cli.asking import Asking
 from node.cli.consent import OwnFlag, StrangersFlag, consent
 from node.cli.meeting import Part
 from node.cli.output import number, say, short
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 async def join(
     part: Part | None = None,
+    asking: Asking | None = None,
     *,
     task: Annotated[str | None, Parameter(negative="")] = None,
     experiments: int | None = None,
@@ -57,7 +59,7 @@ async def join(
         "program": program,
     }
     where = part or Part()
-    settings = load(where.home(), flags | where.flags())
+    settings = load(where.home(), flags | where.flags() | (asking or Asking()).flags())
     given = consent(unsandboxed_own_code, run_strangers_code_without_a_sandbox)
     if not settings.train:
         return await relay_until_told(settings, wide=False)

@@ -54,6 +54,15 @@ def test_paths_in_the_file_are_relative_to_the_home_and_names_stay_names(tmp_pat
         ("budget = inf", "config.toml: `budget`: expected float <= 2592000"),
         ("jobs =", "config.toml is not valid TOML (Invalid value (at end of document))"),
         ("program = 3", "config.toml: `program`: expected a path in quotes"),
+        ('model = "a b"', "config.toml: `model`: expected the name of a model, without blanks"),
+        (
+            'ollama_url = "box:11434"',
+            "config.toml: `ollama_url`: expected an address like http://HOST:PORT",
+        ),
+        (
+            'openai_url = "https://me:word@box/v1"',
+            "config.toml: `openai_url`: expected an address like http://HOST:PORT",
+        ),
     ],
 )
 def test_a_wrong_file_is_named_with_the_key(tmp_path: Path, text: str, complaint: str) -> None:
@@ -61,6 +70,34 @@ def test_a_wrong_file_is_named_with_the_key(tmp_path: Path, text: str, complaint
         load(write(tmp_path, text))
     assert complaint in str(caught.value)
     assert str(tmp_path) in str(caught.value)
+
+
+def test_the_model_to_ask_is_named_by_file_or_flag(tmp_path: Path) -> None:
+    write(tmp_path, 'openai_url = "http://box:8080/v1"\nopenai_key_file = "key"\n')
+    found = load(tmp_path, {"model": "org/coder:7b"})
+    assert (found.openai_url, found.model) == ("http://box:8080/v1", "org/coder:7b")
+    assert found.openai_key_file == tmp_path / "key"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (
+            'openai_url = "http://box/v1"\nollama_url = "http://box:11434"',
+            "both an ollama server and another endpoint are named. A node asks one model",
+        ),
+        (
+            'openai_key_file = "key"',
+            "a key for an endpoint is named, and no endpoint. Give it by --openai-url",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(
+    tmp_path: Path, text: str, complaint: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, text))
+    assert complaint in str(caught.value)
 
 
 def test_a_wrong_flag_is_named_and_not_the_file(tmp_path: Path) -> None:
