@@ -282,7 +282,7 @@ class Model(Protocol):
             schema: JSON schema that the answer shall keep to, where the server can enforce it.
             temperature: 0 takes the likeliest word each time, 1 draws as the model predicts.
             reply_limit: tokens after which the answer is cut off.
-            report: is called with the characters received so far, a few times a second.
+            report: is called with the number of characters so far, as they come.
 
         Raises:
             ModelError: there is no answer, or one to a prompt that was cut.

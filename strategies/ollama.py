@@ -32,6 +32,7 @@ CHARS_PER_TOKEN_MAX = 64
 WEAK_THINKERS = ("gptoss", "gpt-oss")
 """Families that cannot be told not to think, only to think little."""
 
+PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}
 START_IT = "Start it with `ollama serve`, or install it: https://ollama.com/download"
 SEE_MODELS = "`skep models` says what is there and what this machine can run"
 
@@ -260,7 +261,7 @@ async def _knock(url: str, patience: Patience) -> None:
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if not stands_here(url) and os.environ.keys() & {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}:
+    if not stands_here(url) and {name.upper() for name in os.environ} & PROXIES:
         return
     try:
         with trio.fail_after(patience.connect):
