@@ -157,7 +157,17 @@ def _settings(parent: str, child: str) -> tuple[SetConstant, ...]:
 def hunks(parent: str, child: str) -> Iterator[Hunk]:
     """What was changed line by line, in order."""
     old, new = lines(parent), lines(child)
+    start = _shared(old, new)  # Thousands of equal lines take the matcher seconds.
+    stop = _shared(old[start:][::-1], new[start:][::-1])
+    old, new = old[start : len(old) - stop], new[start : len(new) - stop]
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
     for kind, first, last, new_first, new_last in matcher.get_opcodes():
         if kind != "equal":
-            yield Hunk(first + 1, "".join(old[first:last]), "".join(new[new_first:new_last]))
+            before, after = "".join(old[first:last]), "".join(new[new_first:new_last])
+            yield Hunk(start + first + 1, before, after)
+
+
+def _shared(old: Sequence[str], new: Sequence[str]) -> int:
+    """How many lines both begin with."""
+    pairs = enumerate(zip(old, new, strict=False))
+    return next((n for n, (one, other) in pairs if one != other), min(len(old), len(new)))
