@@ -101,7 +101,12 @@ PURE = [
     "strategies/ablate.py",
     "node/recommended.py",
     "strategies/adopt.py",
+    "strategies/checks.py",
+    "strategies/plain.py",
+    "strategies/prompt.py",
     "strategies/recombine.py",
+    "strategies/reply/*",
+    "strategies/shown.py",
 ]
 IMPURE = {"asyncio", "os", "random", "secrets", "socket", "subprocess", "threading", "time", "trio"}
 """What a pure module has no use for: clocks, chance, files, other processes, the network."""
