@@ -9,6 +9,7 @@
     │   └── StoreCorrupt   the database or the feed does not read back
     ├── TaskError          a task pack is incomplete or contradicts itself           (trainer)
     ├── PatchError         an edit does not apply exactly, or breaks the byte rules  (skep.patch)
+    ├── PromptError        what a model must be told is more than it can read        (strategies)
     ├── RecordError        bytes that are no valid record                            (gossip.wire)
     │   └── NewerRecord    a record of a version that this Skep does not know        (gossip.wire)
     ├── TransportError     a peer that cannot be reached or does not answer          (gossip)
@@ -73,6 +74,10 @@ class TaskError(SkepError):
 
 class PatchError(SkepError):
     """An edit that does not apply exactly, or a program that breaks the byte rules."""
+
+
+class PromptError(SkepError):
+    """What a model must be told, at the least, is more than it can be told."""
 
 
 class RecordError(SkepError, ValueError):

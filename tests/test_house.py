@@ -103,10 +103,12 @@ PURE = [
     "strategies/adopt.py",
     "strategies/checks.py",
     "strategies/plain.py",
+    "strategies/fence.py",
     "strategies/prompt.py",
     "strategies/recombine.py",
     "strategies/reply/*",
     "strategies/shown.py",
+    "strategies/tokens.py",
 ]
 IMPURE = {"asyncio", "os", "random", "secrets", "socket", "subprocess", "threading", "time", "trio"}
 """What a pure module has no use for: clocks, chance, files, other processes, the network."""
