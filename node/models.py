@@ -14,7 +14,7 @@ import psutil
 from node.config import Settings
 from node.recommended import Room
 from skep.errors import ModelError
-from skep.ports import Model
+from skep.model import Model
 from strategies import endpoint, ollama
 from strategies.servers import server_url, stands_here
 from trainer.hardware import nvidia_gpus

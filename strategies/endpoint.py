@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import trio
 
 from skep.errors import ConfigError, ModelError
-from skep.ports import REPLY_LIMIT, Message, Reply
+from skep.model import REPLY_LIMIT, Message, Reply
 from strategies.model_text import check_fits, clause, is_length, is_memory, settle
 from strategies.servers import Patience, stands_here
 

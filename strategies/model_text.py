@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from skep.errors import ModelError
-from skep.ports import Message, Reply
+from skep.model import Message, Reply
 
 BYTES_PER_TOKEN = 4
 """Measured with Qwen's vocabulary: 3.6 in train.py, 4.4 in program.md, 2.4 in tables of numbers."""

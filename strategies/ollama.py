@@ -18,7 +18,7 @@ import trio
 from msgspec import Struct
 
 from skep.errors import ModelError
-from skep.ports import REPLY_LIMIT, Message, Reply
+from skep.model import REPLY_LIMIT, Message, Reply
 from strategies.installed import Installed, best, embedder, named, read
 from strategies.model_text import check_fits, clause, is_length, is_memory, settle
 from strategies.servers import DEFAULT_PORT, Patience, stands_here

@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from skep.errors import ConfigError, ModelError
-from skep.ports import Message
+from skep.model import Message
 from strategies.endpoint import Endpoint, Key, find_endpoint, read_key
 from tests.strategies.endpoint_server import LLAMA_CPP, PLAIN, VLLM, serving_endpoint
 from tests.strategies.ollama_server import Answer, Breaks, Dies, Fails, HangsUp, Raw, Say, Stalls

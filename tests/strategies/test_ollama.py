@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from skep.errors import ConfigError, ModelError
-from skep.ports import Message
+from skep.model import Message
 from strategies.installed import best
 from strategies.ollama import OllamaModel, find_model, survey
 from strategies.servers import Patience, server_url
