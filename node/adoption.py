@@ -6,26 +6,32 @@ author's standing here is this machine's own experience with it and nobody else'
 offers may take is decided by `node.plan`, which of them is tried next by `strategies.adopt`.
 """
 
+import hashlib
+import math
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
-from gossip.identity import friendly_name
 from gossip.jobs import Job
 from gossip.statements import Program
-from node.offers import Lead, Peers
-from node.plan import Swarm
-from skep.evidence import Research
+from node.grafts import Graft, Grafts
+from node.offers import Lead, Peers, name_of
+from node.shares import Swarm
+from skep.evidence import Research, Verdicts
 from skep.evidence.research import SETTLED
-from skep.ports import ADOPT, Offer
+from skep.ports import ADOPT, FOREIGN, REPLICATE, Offer
 from skep.records import Run
+from strategies.adopt import can_be_stacked, origin_in, short
+
+WORTH_SIGMA = 2.5
+"""What promises less than this is left until more has come together: one run would not show it."""
+
+ADOPTION_RUNS = 1.5
+"""Runs that adopting costs."""
 
 RECENT = 4
 """Latest offers tried here among which no author shall have more than its share."""
-
-name_of = lru_cache(maxsize=4096)(friendly_name)
 
 
 class _Step(Struct, frozen=True):
@@ -59,26 +65,31 @@ class Adoption:
         self._may_run = may_run
         self._held: Counter[bytes] = Counter()
         self._failed: Counter[bytes] = Counter()
-        self._recent: deque[bytes | None] = deque(maxlen=RECENT)
-        self._authors: dict[bytes, bytes | None] = {}
+        self._recent: deque[tuple[bytes, ...]] = deque(maxlen=RECENT)
+        self._authors: dict[bytes, tuple[bytes, ...]] = {}
         self._doubted: set[bytes] = set()
         self._begun: set[bytes] = set()
         self._open: set[bytes] = set()
+        self._tasted: set[str] = set()
+        self._own: set[bytes] = set()
+        self._grafts = Grafts(programs, self._finder)
         self._unread: list[_Step] | None = []
-        self._runs = self._total_ms = self._spent_ms = self._doubted_ms = 0
+        self._runs = self._total_ms = self._spent_ms = self._replicated_ms = self._doubted_ms = 0
 
     def take_in(self, run: Run, research: Research) -> None:
         """Take in an own run, with what all of them support after it."""
         self._runs += 1
         self._total_ms += run.total_ms
-        begins = run.strategy == ADOPT and run.program not in self._begun
+        if run.strategy not in FOREIGN and run.program not in self._begun:
+            self._own.add(run.program)
+        begins = run.strategy in FOREIGN and run.program not in self._begun
         if begins:
             self._begun.add(run.program)
             self._open.add(run.program)
         known = [(one, research.candidates.get(one)) for one in self._open]
         settled = [(one, it.stage == "kept") for one, it in known if it and it.stage in SETTLED]
         self._open.difference_update(one for one, _ in settled)
-        if run.strategy != ADOPT and not settled:
+        if run.strategy not in FOREIGN and not settled:
             return
         step = _Step(run, begins, tuple(settled))
         if self._unread is None:
@@ -95,13 +106,17 @@ class Adoption:
     def _take(self, step: _Step) -> None:
         run = step.run
         if step.begins:
-            self._begin(run.program, run.claim)
-        if run.strategy == ADOPT:
-            self._spent_ms += run.total_ms
+            self._begin(run)
+        if run.strategy in FOREIGN:
+            self._spent_ms += run.total_ms * (run.strategy == ADOPT)
+            self._replicated_ms += run.total_ms * (run.strategy == REPLICATE)
             self._doubted_ms += run.total_ms * (run.program in self._doubted)
         for program, held in step.settled:
-            if author := self._authors[program]:
-                (self._held if held else self._failed)[author] += 1
+            authors = self._authors[program]
+            if held:
+                self._held.update(authors)
+            elif len(authors) == 1:  # Of several nobody knows whose it was.
+                self._failed.update(authors)
 
     def leads(self, authors: Iterable[bytes], research: Research) -> list[Lead]:
         """What these authors say is better and was not tried here; texts may be missing."""
@@ -111,33 +126,49 @@ class Adoption:
     def offers(self, research: Research, flying: Collection[Job]) -> list[Offer]:
         """What could be tried now: its text is known, may run, and is none of what ran here.
 
-        A program that several authors offer is that of the one who claims it, or has the better
-        standing here.
+        What an author found is put into the champion, where it fits; else, or where that was tried,
+        its program may take the champion's place. What several authors offer is that of the one
+        who claims it, or has the better standing here.
         """
         if self._unread is not None:
             return []
-        taken = {job.program for job in flying} | {*research.candidates, research.start}
-        used = {self._programs[p].fingerprint for p in taken if p in self._programs}
+        used = self._used(research, flying)
         found: dict[bytes, Offer] = {}
         for lead in self.leads(self._peers.authors, research):
-            known = self._programs.get(lead.program)
-            if known is None or not known.fingerprint or known.fingerprint in used:
+            offer = self._offer(lead, research, used, flying)
+            if offer is None:
                 continue
-            if not self._may_run(known.source):
-                continue
-            offer = self._offer(lead, known, flying)
             rival = found.get(offer.fingerprint)
             if rival is None or _rank(offer) < _rank(rival):
                 found[offer.fingerprint] = offer
         return list(found.values())
 
-    def swarm(self, offers: Iterable[Offer], flying: Collection[Job]) -> Swarm:
+    def worth_it(self, offers: Sequence[Offer], research: Research) -> list[Offer]:
+        """The offers that promise enough to be tried while there are ideas of one's own.
+
+        Whoever adopts every little thing at once spends its time on comparing, and whoever waits
+        too long goes on from an old champion. The best size of what is taken over at once is that
+        of an order from stock: its promise, as a part of what there is then, is the root of twice
+        the cost of adopting over all runs so far.
+        """
+        have = -sum(kept.effect for kept in research.kept)
+        part = min(1.0, math.sqrt(2 * ADOPTION_RUNS / max(self._runs, 1)))
+        least = max(WORTH_SIGMA * research.noise.sigma, have * part / max(1.0 - part, 1e-9))
+        together = [one for one in offers if can_be_stacked(one)]
+        if max((-one.estimate for one in together), default=0.0) < least:
+            together = []
+        return [one for one in offers if one in together or -one.estimate >= least]
+
+    def swarm(self, offers: Iterable[Offer], flying: Collection[Job], claims: int = 0) -> Swarm:
         """What the plan needs to know of all this; runs in flight count as the usual time."""
         run_ms = self._total_ms / self._runs if self._runs else 0.0
         adopting = [job for job in flying if job.strategy == ADOPT]
         doubted = [job for job in adopting if self._is_doubted(job)]
         doubtful = [offer.doubtful for offer in offers]
+        replicating = sum(job.strategy == REPLICATE for job in flying)
         return Swarm(
+            claims=claims,
+            replicated_ms=self._replicated_ms + run_ms * replicating,
             trusted=doubtful.count(False),
             doubtful=doubtful.count(True),
             doubted=frozenset(self._doubted),
@@ -147,38 +178,129 @@ class Adoption:
             run_ms=run_ms,
         )
 
-    def _begin(self, program: bytes, claim: bytes | None) -> None:
-        author = self._authors[program] = self._peers.origin(program, claim)
-        self._recent.append(author)
-        if author is not None and self._failed[author] > self._held[author]:
-            self._doubted.add(program)
+    def _begin(self, run: Run) -> None:
+        authors = self._origins(run.program, run.claim, run.note)
+        self._authors[run.program] = authors
+        self._tasted.add(origin_in(run.note)[1])
+        self._recent.append(authors)
+        if any(self._failed[one] > self._held[one] for one in authors):
+            self._doubted.add(run.program)
+
+    def claims(
+        self, research: Research, known: Verdicts, me: bytes, flying: Collection[Job]
+    ) -> list[Offer]:
+        """The claim that a run of this machine would tell most of; none or one.
+
+        It is open, and its author's own re-runs have kept it, so that it is likely to be true. That
+        which most have tried goes first: what everybody tries a little is never decided.
+
+        Args:
+            research: what the own runs support.
+            known: the swarm's verdicts.
+            me: own public key.
+            flying: jobs queued or running.
+        """
+        if self._unread is not None:
+            return []
+        used = self._used(research, flying)
+        waiting = [lead for one in self._peers.authors for lead in self._peers.claimed(one)]
+        open_to = [lead for lead in waiting if self._asks_for(lead, known, me)]
+        for lead in sorted(open_to, key=lambda one: _eagerness(one, known, me)):
+            graft = self._grafts.edit(research.champion, lead)
+            theirs = self._programs.get(lead.program)
+            if graft is None or theirs is None or graft.fingerprint in used:
+                continue
+            if self._may_run(theirs.source):
+                return [self._offered(lead, theirs.source, graft, flying, claim=lead.claim)]
+        return []
+
+    def _asks_for(self, lead: Lead, known: Verdicts, me: bytes) -> bool:
+        """Whether a claim is open, and neither tried here nor of somebody whose claims failed."""
+        verdict = known.claims.get(lead.claim or b"")
+        if verdict is None or verdict.state != "open":
+            return False
+        tried = any(voice.replication.author == me for voice in verdict.voices)
+        return not tried and self._failed[lead.author] <= self._held[lead.author]
+
+    def _used(self, research: Research, flying: Collection[Job]) -> set[bytes]:
+        """Fingerprints of all that ran here, or is about to."""
+        taken = {job.program for job in flying} | {*research.candidates, research.start}
+        return {self._programs[p].fingerprint for p in taken if p in self._programs}
+
+    def _origins(self, program: bytes, claim: bytes | None, note: str) -> tuple[bytes, ...]:
+        """Whose offers are in a program."""
+        origin = self._peers.origin(program, claim)
+        if origin is not None:
+            return (origin,)
+        found = (self._peers.named(name) for name in origin_in(note)[0])
+        return tuple(one for one in found if one is not None)
+
+    def _finder(self, program: bytes) -> bytes | None:
+        """Whose find a program is; of the start program and what was made here it is nobody's."""
+        return None if program in self._own else self._peers.origin(program, None)
 
     def _is_doubted(self, job: Job) -> bool:
         if job.program in self._authors:
             return job.program in self._doubted
-        author = self._peers.origin(job.program, job.claim)
-        return author is not None and self._failed[author] > self._held[author]
+        authors = self._origins(job.program, job.claim, job.note)
+        return any(self._failed[one] > self._held[one] for one in authors)
 
     def _tried(self, research: Research) -> Callable[[bytes], bool]:
         return lambda program: program in research.candidates or program == research.start
 
-    def _offer(self, lead: Lead, known: Program, flying: Collection[Job]) -> Offer:
-        first = [job for job in flying if job.strategy == ADOPT and job.purpose == "screen"]
-        recent = [*self._recent, *(self._peers.origin(job.program, job.claim) for job in first)]
+    def _offer(
+        self, lead: Lead, research: Research, used: Collection[bytes], flying: Collection[Job]
+    ) -> Offer | None:
+        """What of a lead can be tried now, if anything."""
+        known = self._programs.get(lead.program)
+        if known is None or not known.fingerprint or not self._may_run(known.source):
+            return None
+        mine = {research.start, *(kept.program for kept in research.kept)}
+        graft = self._grafts.onto(research.champion, lead, mine)
+        tasted = short(lead.program) in self._tasted
+        if graft is not None and not tasted and graft.fingerprint not in used:
+            return self._offered(lead, known.source, graft, flying)
+        if lead.estimate < 0 and known.fingerprint not in used:
+            whole = Graft("", known.source, known.fingerprint, lead.estimate, rooted=False)
+            return self._offered(lead, known.source, whole, flying)
+        return None
+
+    def _offered(
+        self,
+        lead: Lead,
+        theirs: str,
+        graft: Graft,
+        flying: Collection[Job],
+        claim: bytes | None = None,
+    ) -> Offer:
+        first = [job for job in flying if job.strategy in FOREIGN and job.purpose == "screen"]
+        recent = [
+            *self._recent,
+            *(self._origins(job.program, job.claim, job.note) for job in first),
+        ]
         return Offer(
             program=lead.program,
-            source=known.source,
-            fingerprint=known.fingerprint,
+            theirs=theirs,
+            base=graft.base,
+            source=graft.source,
+            fingerprint=graft.fingerprint,
             author=lead.author,
             name=name_of(lead.author),
             note=lead.note,
-            claim=lead.claim,
-            estimate=lead.estimate,
+            claim=lead.claim if graft.source == theirs else claim,
+            estimate=graft.gain,
             held=self._held[lead.author],
             failed=self._failed[lead.author],
-            recent=recent[-RECENT:].count(lead.author),
+            recent=sum(lead.author in authors for authors in recent[-RECENT:]),
+            rooted=graft.rooted,
         )
 
 
+def _eagerness(lead: Lead, known: Verdicts, me: bytes) -> tuple[int, bytes]:
+    """Sorts claims, the first to be tried first; ties fall differently on every node."""
+    assert lead.claim is not None  # noqa: S101
+    return -len(known.claims[lead.claim].voices), hashlib.sha256(lead.claim + me).digest()
+
+
 def _rank(offer: Offer) -> tuple[bool, int]:
-    return offer.claim is None, offer.failed - offer.held
+    return offer.claim is None, -offer.balance

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import trio
@@ -21,10 +22,12 @@ from gossip.driver import Doing
 from gossip.identity import Identity
 from gossip.ledger import Ledger
 from gossip.swarms import SOLO_SWARM
+from node.arm import Arm, gate_of
 from node.config import Settings
 from node.control import Answers, serve
 from node.experiment import Bench
 from node.export.results import write_results
+from node.gate import Gated
 from node.history import history
 from node.home import Home, hold, remember_task
 from node.loop import Researcher
@@ -32,13 +35,19 @@ from node.machine import settle
 from node.provenance import Provenance
 from node.status import Status
 from node.swarm import SOFTWARE, Membership, place_of
+from skep.errors import ConfigError, HomeError, PatchError, PromptError
 from skep.events import Best, Event, Finished, Judged, Paused, Said
+from skep.members import roots
 from skep.ports import BETTER
 from skep.records import Environment, Role
 from skep.tier import tier
 from strategies.ablate import Ablate
 from strategies.adopt import Adopt
+from strategies.llm import Ideas, Llm
+from strategies.prompt import ROLES
+from strategies.prompt import Role as Asked
 from strategies.recombine import Recombine
+from strategies.replicate import Replicate
 from strategies.tune import Tune
 from trainer.examination import Examiner
 from trainer.executors.local import LocalExecutor
@@ -194,17 +203,42 @@ class _Session:
         self._show = show
         facts = node.task.facts
         role: Role = "verify" if settings.verify_only else "full"
+        gate, ideas = gate_of(settings, node.environment.backend), Ideas()
+        executor = Gated(node.executor, gate) if gate else node.executor
+        bench = Bench(facts, executor, node.home.runs, node.environment)
         self._researcher = Researcher(
             ledger=node.ledger,
-            bench=Bench(facts, node.executor, node.home.runs, node.environment),
-            strategies=[Adopt(), Recombine(), Ablate(), Tune()],
+            bench=bench,
+            strategies=[Adopt(), Replicate(), Recombine(), Ablate(), Llm(ideas), Tune()],
             author=node.identity.public,
             proposals=settings.experiments,
             emit=self._emit,
             role=role,
             examine=node.examiner.examine,
         )
+        thinks = role == "full" and node.policy.refusal("own") is None
+        self._arm = (
+            Arm(
+                settings=settings,
+                home=node.home,
+                identity=node.identity,
+                ledger=node.ledger,
+                bench=bench,
+                researcher=self._researcher,
+                ideas=ideas,
+                gate=gate,
+                clock=now_ms,
+                emit=self._emit,
+            )
+            if thinks
+            else None
+        )
         self._membership = None if settings.solo else self._join(role)
+        if self._membership is not None:
+            self._researcher.heed(self._membership.announced)
+        door = self._membership.door if self._membership else None
+        if door is not None:
+            self._researcher.count(lambda: roots(node.identity.public, door.members))
         self._status = Status(
             task=facts.name,
             metric=facts.metric,
@@ -238,6 +272,8 @@ class _Session:
             await nursery.start(serve, self._node.home.root, self._answers())
             if self._membership is not None:
                 nursery.start_soon(self._membership.run)
+            if self._arm is not None:
+                nursery.start_soon(self._arm.thinking.run)
             with trio.move_on_after(limit * 60 if limit else float("inf")):
                 await self._researcher.run()
             nursery.cancel_scope.cancel()
@@ -264,6 +300,8 @@ class _Session:
                 self._judged += 1
                 self._kept += event.verdict == "keep"
         self._status.take(event)
+        if self._arm is not None:
+            self._arm.thinking.take(event)
         self._show(event)
         if isinstance(event, Finished | Best):
             write_results(self._node.home, self._node.ledger, self._node.task.facts)
@@ -275,14 +313,24 @@ class _Session:
             "resume": self._resume,
             "finish": self._finish,
             "swarm": self._swarm,
+            **{f"prompt-{role}": partial(self._prompt, role) for role in ROLES},
         }
+
+    async def _prompt(self, role: Asked) -> dict[str, Any]:
+        if self._arm is None:
+            raise ConfigError("this node asks no model", "It only verifies, or has no sandbox.")
+        try:
+            return self._arm.prompt(role)
+        except (PatchError, PromptError, HomeError) as error:
+            raise ConfigError(error.what, error.advice) from None
 
     async def _swarm(self) -> dict[str, Any]:
         return self._membership.answer() if self._membership else {"swarm": None}
 
     async def _report(self) -> dict[str, Any]:
         around = self._membership.glance() if self._membership else None
-        return {**self._status.answer(), "swarm": around}
+        model = self._arm.answer() if self._arm else None
+        return {**self._status.answer(), "swarm": around, "model": model}
 
     async def _pause(self) -> dict[str, Any]:
         await self._researcher.pause()

@@ -14,7 +14,7 @@ from msgspec import Struct
 from gossip.view import LedgerView
 from skep.evidence import research
 from skep.evidence.research import Stage
-from skep.ports import ADOPT, TaskFacts
+from skep.ports import FOREIGN, TaskFacts
 from skep.records import MICRO, Claim, Run, program_id
 from skep.tier import tier
 
@@ -70,7 +70,7 @@ def findings(program: bytes, task: TaskFacts, ledger: LedgerView) -> Findings:
     for _, author, run in ledger.all_runs(task.id):
         if run.program == program:
             finished[author] += run.status == "done"
-            if finder is None and run.strategy != ADOPT:
+            if finder is None and run.strategy not in FOREIGN:
                 finder = author
     claim, claimed = _claim(program, finder, task, ledger)
     runners = (

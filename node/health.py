@@ -13,7 +13,7 @@ from msgspec import Struct
 from skep.evidence import Verdicts
 from skep.evidence.claims import BASELINE
 from skep.evidence.verdict import State
-from skep.ports import ABLATE, ADOPT
+from skep.ports import ABLATE, FOREIGN
 from skep.records import MICRO, PINNED_DRAW, Run
 
 PLATEAU = 50
@@ -79,7 +79,7 @@ def _ideas(runs: Iterable[tuple[bytes, Run]]) -> list[bytes]:
     found = (
         run.program
         for _, run in runs
-        if run.parent is not None and run.strategy not in (BASELINE, ADOPT, ABLATE)
+        if run.parent is not None and run.strategy not in (BASELINE, ABLATE, *FOREIGN)
     )
     return list(dict.fromkeys(found))
 

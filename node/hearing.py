@@ -13,13 +13,15 @@ import trio
 from gossip.ledger import Ledger
 from node.library import Examine, Library
 from node.notebook import Notebook
+from node.thoughts import Thoughts
 from skep.errors import TrainerFault
 from skep.events import Event, Said
+from skep.records import Note
 
 AT_ONCE = 100
 """Records taken in before others get their turn; some milliseconds."""
 
-KINDS = ("run", "claim", "retract")
+KINDS = ("run", "claim", "note", "retract")
 
 
 class Hearing:
@@ -44,6 +46,10 @@ class Hearing:
     ) -> None:
         self._ledger = ledger
         self._notebook = notebook
+        self.thoughts = Thoughts(ledger.me)
+        """What peers think is worth trying."""
+        for one in ledger.said_by(ledger.me, notebook.task, "note"):
+            self.thoughts.take(one.id, ledger.me, one.record.payload)
         self._library = Library(ledger, notebook.peers, examine) if examine else None
         self._wake = wake
         self._emit = emit
@@ -96,6 +102,9 @@ class Hearing:
         self._arrival, records = self._ledger.arrived(before, AT_ONCE, task, KINDS)
         for signed in records:
             author, payload = signed.record.author, signed.record.payload
+            self.thoughts.take(signed.id, author, payload)
+            if isinstance(payload, Note):
+                continue  # Words are no evidence, and offer nothing.
             self._notebook.peers.take(signed.id, author, payload)
             self._notebook.evidence.take(signed.id, author, signed.record.time, payload)
             self._stale[author] = None

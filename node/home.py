@@ -80,6 +80,11 @@ class Home(Struct, frozen=True):
         return self.root / "results.tsv"
 
     @property
+    def program_md(self) -> Path:
+        """The user's own words for who thinks up experiments; not there while the shipped count."""
+        return self.root / "program.md"
+
+    @property
     def library(self) -> Path:
         """Literature of this machine's owner, searched."""
         return self.root / "library.db"

@@ -51,6 +51,7 @@ class Known(Struct, frozen=True, kw_only=True):
         belief: whether it helps.
         chance: probability that it does, 0 to 1.
         effect: mean of its effects, drawn towards zero, in sigma; negative is better.
+        error: its standard deviation, in sigma.
         measured: the same as it was measured.
         programs, runs, authors: how many were compared.
         best: content id of the program that did best.
@@ -63,6 +64,7 @@ class Known(Struct, frozen=True, kw_only=True):
     belief: Belief
     chance: float
     effect: float
+    error: float
     measured: float
     programs: int
     runs: int
@@ -306,6 +308,7 @@ class Knowledge:
             belief="helps" if chance >= SURE else "hurts" if chance <= 1 - SURE else "unclear",
             chance=chance,
             effect=measured * shrink / sigma,
+            error=spread / sigma,
             measured=measured / sigma,
             programs=len({program for _, program in compared}),
             runs=sum(len(runs) for runs in compared.values()),

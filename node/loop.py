@@ -8,7 +8,7 @@ what to try by `strategies`, what is true by `skep.evidence`.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NoReturn
 
 import trio
@@ -21,12 +21,13 @@ from node.hearing import Hearing
 from node.library import Examine
 from node.notebook import Notebook
 from node.plan import Stop, Wait
+from node.thoughts import Thoughts
 from skep.errors import SkepError, TrainerFault
 from skep.events import Best, Event, Finished, Judged, Progressed, Said, Started, Verdict
 from skep.evidence import Candidate, Research
 from skep.evidence.research import SETTLED, Stage
 from skep.patch import fingerprint
-from skep.ports import ADOPT, Outcome, Progress, Strategy
+from skep.ports import FOREIGN, Outcome, Progress, Strategy
 from skep.records import Role, Run
 
 BASELINE_FAILURES_MAX = 3
@@ -98,6 +99,32 @@ class Researcher:
     def research(self) -> Research:
         """What the own runs support at this moment."""
         return self._notebook.research
+
+    def count(self, roots: Callable[[], frozenset[bytes]]) -> None:
+        """Whose replications count without having earned it, as it is whenever that is asked."""
+        self._notebook.roots = roots
+
+    def heed(self, announced: Callable[[], Collection[bytes]]) -> None:
+        """Programs that peers say are in training there; nothing of that is proposed here."""
+        self._decider.announced = announced
+
+    @property
+    def notebook(self) -> Notebook:
+        """What this node knows of its task."""
+        return self._notebook
+
+    @property
+    def thoughts(self) -> Thoughts:
+        """Hypotheses of peers that were heard."""
+        return self._hearing.thoughts
+
+    def charge(self, strategy: str, seconds: float) -> None:
+        """Say what a strategy has spent on thinking, in all."""
+        self._decider.thought_s[strategy] = seconds
+
+    def consider(self) -> None:
+        """There is something new to try: let slots that found nothing to do decide again."""
+        self._wake()
 
     def heard(self) -> None:
         """Records of others are in the ledger now. Returns at once; the work is done meanwhile."""
@@ -334,7 +361,7 @@ class Researcher:
 
     def _verdict(self, candidate: Candidate, number: int) -> Judged:
         note = self._notebook.note_of(candidate.program)
-        if candidate.strategy == ADOPT and candidate.stage == "kept":
+        if candidate.strategy in FOREIGN and candidate.stage == "kept":
             note = f"adopted {note}"
         return Judged(
             program=candidate.program,

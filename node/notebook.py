@@ -7,7 +7,7 @@ say is put into it by `node.hearing`. It starts nothing and decides nothing: the
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 
 from msgspec.structs import replace
@@ -31,12 +31,13 @@ from node.plan import Repeat
 from node.provenance import Provenance
 from node.steps import Makeup
 from node.stores import CheckpointFiles, Checkpoints, Records
+from node.trials import trials
 from skep.errors import PatchError
 from skep.evidence import Fold, Research, replication_seed
 from skep.evidence.claims import REPLICATIONS_MAX
 from skep.evidence.rules import SCREEN_SIGMA, rule_of
 from skep.patch import apply, make
-from skep.ports import ABLATE, ADOPT, Code, Draw, Offer, Pace, Proposal, Trial, View
+from skep.ports import ABLATE, ADOPT, FOREIGN, Code, Draw, Offer, Pace, Proposal, View
 from skep.records import MICRO, Claim, Edit, Run, Split, program_id
 from skep.tier import tier
 
@@ -66,6 +67,8 @@ class Notebook:
         self._ledger = ledger
         self._bench = bench
         self._author = author
+        self.roots: Callable[[], frozenset[bytes]] = lambda: frozenset({author})
+        """Whose replications count without having earned it; in a lab all members."""
         self._checkpoints = checkpoints or CheckpointFiles(bench.folder)
         self._fresh_draw = draw
         self._runs: list[tuple[bytes, Run]] = []
@@ -134,6 +137,11 @@ class Notebook:
         return self._bench.executor.refusal(code) is None
 
     @property
+    def runs(self) -> Sequence[tuple[bytes, Run]]:
+        """Own runs, oldest first."""
+        return self._runs
+
+    @property
     def task(self) -> bytes:
         """Id of the task it is about."""
         return self._bench.task.id
@@ -194,7 +202,7 @@ class Notebook:
         due = []
         for program in self._fold.open:
             candidate = self.research.candidates[program]
-            if candidate.strategy == ADOPT or program in self._claimed or not candidate.delta:
+            if candidate.strategy in FOREIGN or program in self._claimed or not candidate.delta:
                 continue
             if candidate.strategy == ABLATE and candidate.delta > screen:
                 continue
@@ -278,31 +286,46 @@ class Notebook:
 
     # What strategies and comparisons are given
 
-    def view(self, flying: Collection[Job], attempt: int, offers: tuple[Offer, ...] = ()) -> View:
+    def view(
+        self,
+        flying: Collection[Job],
+        attempt: int,
+        offers: tuple[Offer, ...] = (),
+        claims: tuple[Offer, ...] = (),
+    ) -> View:
         """Snapshot for one decision of a strategy.
 
         Args:
             flying: jobs queued or running.
             attempt: counts decisions on the same state, so that each gets its own randomness.
             offers: of peers, if the decision is about them.
+            claims: the same of what could be re-run.
         """
         research = self.research
+        champion = self._ledger.program(research.champion)
         pending = [job.program for job in flying if job.purpose == "screen"]
         counts = (len(self._runs), len(pending), attempt)
         mixed = self._author + b"".join(count.to_bytes(4, "big") for count in counts)
         return View(
             task=self._bench.task,
             champion=research.champion,
-            champion_source=self._ledger.program(research.champion),
-            trials=self._trials(),
+            champion_source=champion,
+            trials=trials(self._runs, self._ledger.programs()),
             pending=tuple(self._ledger.program(program) for program in pending),
-            fingerprints=self._fingerprints(flying),
+            fingerprints=self.fingerprints(flying),
             sigma=research.noise.sigma,
             seed=int.from_bytes(hashlib.sha256(mixed).digest()[:8], "big"),
             offers=offers,
-            finds=() if offers else self._makeup.finds(research),
+            claims=claims,
+            finds=() if offers or claims else self._makeup.finds(research),
             steps=() if offers else self._makeup.due(research, flying),
+            foreign=self.provenance.code_of(champion) == "stranger",
         )
+
+    def claims_open(self, flying: Collection[Job]) -> list[Offer]:
+        """What could be re-run for the swarm now."""
+        known = self.evidence.verdicts(self.roots())
+        return self.adoption.claims(self.research, known, self._author, flying)
 
     def comparable(self) -> int:
         """How many runs of the champion a candidate could be compared with now."""
@@ -347,11 +370,10 @@ class Notebook:
 
     def _parents(self, program: bytes) -> list[Parent]:
         """Runs of a program whose checkpoints are kept, latest last; a screen is none of them."""
-        screen = None if program == self.research.start else self._first_run(program)
         kept = [
             (run_id, checkpoint_path(self._bench, run))
             for run_id, run in self._runs
-            if run.program == program and run.status == "done" and run is not screen
+            if run.program == program and run.status == "done"
             if self._checkpoints.has(job_of(self._bench.task.id, run))
         ]
         if not kept:
@@ -373,8 +395,7 @@ class Notebook:
 
     def note_of(self, program: bytes) -> str:
         """The hypothesis behind a program; runs that failed carry their reason in its place."""
-        notes = (run.note for _, run in self._runs if run.program == program and run.scores)
-        return next(notes, "")
+        return next((r.note for _, r in self._runs if r.program == program and r.scores), "")
 
     def prune(self, flying: Collection[Job]) -> None:
         """Delete the checkpoints that no comparison can need any more."""
@@ -409,38 +430,15 @@ class Notebook:
     def _first_run(self, program: bytes) -> Run | None:
         return next((run for _, run in self._runs if run.program == program), None)
 
-    def _fingerprints(self, flying: Collection[Job]) -> frozenset[bytes]:
+    def fingerprints(self, flying: Collection[Job]) -> frozenset[bytes]:
         """Of everything that was run here under this task and tier, or is about to be."""
         ran = {run.program for _, run in self._runs} | {job.program for job in flying}
         programs = self._ledger.programs()
         return frozenset(programs[p].fingerprint for p in ran if p in programs)
 
-    def _trials(self) -> tuple[Trial, ...]:
-        seen: dict[bytes, tuple[list[float], int]] = {}
-        for _, run in self._runs:
-            values, failed = seen.get(run.program, ([], 0))
-            value = value_of(run)
-            if value is not None:
-                values.append(value)
-            seen[run.program] = values, failed + (run.status not in ("done", "void"))
-        programs = self._ledger.programs()
-        return tuple(
-            Trial(
-                program=program,
-                source=programs[program].source,
-                values=tuple(values),
-                failed=failed,
-            )
-            for program, (values, failed) in seen.items()
-            if program in programs
-        )
-
 
 def _portable(edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
-    """Edits as a record can carry them: all of them, or none. Then the program has to be fetched.
-
-    Two nodes that went different ways are far apart, and a run must be publishable all the same.
-    """
+    """Edits as a record can carry them: all of them, or none; then the program must be fetched."""
     return edits if carries(edits) else ()
 
 

@@ -8,10 +8,13 @@ node's task and tier are looked at: what was found on another tier is no offer.
 Taking back a run changes nothing here; taking back a claim withdraws it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import lru_cache
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from gossip.identity import friendly_name
 from skep.evidence import Fold, Kept, Research
 from skep.evidence.research import SETTLED
 from skep.ports import TaskFacts
@@ -25,6 +28,9 @@ CLAIMS_MAX = 64
 """Open claims of one author that are kept in mind; more are not listened to."""
 
 
+name_of = lru_cache(maxsize=4096)(friendly_name)
+
+
 class Lead(Struct, frozen=True, kw_only=True):
     """A program that an author says is better; its text may not be known here yet.
 
@@ -33,6 +39,9 @@ class Lead(Struct, frozen=True, kw_only=True):
         author: whose word it is.
         claim: id of the claim that a run of it replicates.
         estimate: by the author's numbers, against this node's champion; negative is better.
+        gain: the same, against the program that the author's search began with.
+        parent: the program that it was made from.
+        chain: that one and all that led from there to this program, with their gains, in order.
         note: the hypothesis behind it, as far as it was claimed.
     """
 
@@ -40,6 +49,9 @@ class Lead(Struct, frozen=True, kw_only=True):
     author: bytes
     claim: bytes | None
     estimate: float
+    gain: float
+    parent: bytes
+    chain: dict[bytes, float]
     note: str
 
 
@@ -84,6 +96,7 @@ class Peers:
         self._authors: dict[bytes, Author] = {}
         self._first: dict[bytes, dict[bytes, Seen]] = {}
         self._claims: dict[bytes, tuple[bytes, bytes]] = {}
+        self._names: dict[str, bytes] = {}
 
     @property
     def authors(self) -> Sequence[bytes]:
@@ -108,11 +121,19 @@ class Peers:
         seen = self._first.get(program, {}).get(author)
         return seen.id if seen else None
 
+    def ran(self, program: bytes) -> bool:
+        """Whether somebody else has run a program on this tier."""
+        return program in self._first
+
     def origin(self, program: bytes, claim: bytes | None) -> bytes | None:
         """Whose offer a program was: the claim's author, else whose run of it came here first."""
         if claim in self._claims:
             return self._claims[claim][0]
         return next(iter(self._first.get(program, ())), None)
+
+    def named(self, name: str) -> bytes | None:
+        """Who goes by a name; None if nobody was heard of."""
+        return self._names.get(name)
 
     def parent_of(self, claim: bytes | None) -> bytes | None:
         """The program that a claim's program is said to be better than; None if not known."""
@@ -133,25 +154,50 @@ class Peers:
             return []
         mine = gains(own.start, own.kept)
         leads = [lead for lead in self._leads(author, found, mine) if not known(lead.program)]
-        return sorted((one for one in leads if one.estimate < 0), key=_estimate)[:OFFERS_MAX]
+        better = [one for one in leads if one.estimate < 0 or fresh(one, mine) < 0]
+        return sorted(better, key=_estimate)[:OFFERS_MAX]
 
     def _leads(self, author: bytes, found: Author, mine: dict[bytes, float]) -> Iterator[Lead]:
         champion, fold = found.fold.champion, found.fold
         if champion != fold.start:
-            yield self._lead(author, champion, ahead(champion, 0.0, found.gains, mine))
+            yield self._lead(author, champion, fold.kept[-1].parent, 0.0, mine)
         for program, (_, claim) in found.claims.items():
             screen = self._first.get(program, {}).get(author)
             if screen is not None and screen.done and not is_settled(fold, program):
                 effect = self._sign * claim.effect / MICRO
-                yield self._lead(author, program, ahead(claim.parent, effect, found.gains, mine))
+                yield self._lead(author, program, claim.parent, effect, mine)
 
-    def _lead(self, author: bytes, program: bytes, estimate: float) -> Lead:
-        claim_id, claim = self._authors[author].claims.get(program, (None, None))
+    def claimed(self, author: bytes) -> list[Lead]:
+        """The claims of an author that its own re-runs have kept, oldest first."""
+        found = self._authors.get(author)
+        if found is None:
+            return []
+        mine = {found.fold.start: 0.0}
+        return [
+            replace(
+                self._lead(author, kept.program, known[1].parent, 0.0, mine), estimate=kept.effect
+            )
+            for kept in found.fold.kept
+            if (known := found.claims.get(kept.program)) is not None
+        ]
+
+    def _lead(
+        self, author: bytes, program: bytes, parent: bytes, effect: float, mine: dict[bytes, float]
+    ) -> Lead:
+        """A champion, or what is better than a program of its chain by an effect."""
+        found = self._authors[author]
+        claim_id, claim = found.claims.get(program, (None, None))
+        chain = list(found.gains.items())
+        length = next((n for n, (one, _) in enumerate(chain, 1) if one == parent), 0)
+        origin = program if program in found.gains else parent
         return Lead(
             program=program,
             author=author,
             claim=claim_id,
-            estimate=estimate,
+            estimate=ahead(origin, effect, found.gains, mine),
+            gain=found.gains.get(origin, 0.0) + effect,
+            parent=parent,
+            chain=dict(chain[:length]),
             note=claim.note if claim else "",
         )
 
@@ -171,6 +217,7 @@ class Peers:
                 noise_prior=task.noise,
             )
             self._authors[author] = Author(fold)
+            self._names.setdefault(name_of(author), author)
         return self._authors[author]
 
     def _take_claim(self, content_id: bytes, author: bytes, claim: Claim) -> None:
@@ -239,6 +286,12 @@ def ahead(
     if shared is None:
         return total
     return total - theirs[shared] - (own - mine[shared])
+
+
+def fresh(lead: Lead, mine: Collection[bytes]) -> float:
+    """What a program gains since the last one of its chain that this node had, too; 0 without."""
+    shared = next((gain for one, gain in reversed(lead.chain.items()) if one in mine), None)
+    return 0.0 if shared is None else lead.gain - shared
 
 
 def _estimate(lead: Lead) -> float:

@@ -3,10 +3,6 @@
 Two experiments in flight never wait for each other, so the rules count what is still running as
 if it had come in. What a proposal looks like is the strategies' business; running it is
 `node.loop`'s.
-
-The share of run time that goes to what peers offer is decided here, too. It is counted over all
-own runs, with those in flight and the next one at the usual length, and holds as long as the node
-has ideas of its own.
 """
 
 import math
@@ -15,16 +11,12 @@ from typing import Literal
 
 from msgspec import Struct
 
+from node.shares import NOBODY, Swarm
 from skep.events import Purpose
+from skep.evidence.claims import PARENTS_MIN
 from skep.evidence.research import BASELINES_MIN, Candidate, Research
 from skep.evidence.rules import rule_of
-from skep.ports import ADOPT
-
-ADOPTION_SHARE = 0.25
-"""Part of this node's run time that may go to offers of peers while it has ideas of its own."""
-
-DOUBTED_SHARE = 0.2
-"""Part of that which may go to authors of whose offers more failed here than held."""
+from skep.ports import ADOPT, REPLICATE
 
 SCREEN_OPTIMISM = 0.5
 """Share of a selected screening result that is believed (winner's curse)."""
@@ -54,6 +46,10 @@ class Adopt(Struct, frozen=True):
     doubtful: bool
 
 
+class Replicate(Struct, frozen=True):
+    """Try the edit of a peer's claim, for the swarm's sake as well."""
+
+
 class Wait(Struct, frozen=True):
     """Nothing to do until an experiment in flight ends."""
 
@@ -62,39 +58,7 @@ class Stop(Struct, frozen=True):
     """The asked number of proposals is judged."""
 
 
-Action = Repeat | Propose | Adopt | Wait | Stop
-
-
-class Swarm(Struct, frozen=True, kw_only=True):
-    """What peers offer, and what their offers have cost so far.
-
-    Attributes:
-        trusted, doubtful: how many offers are left to try, by their authors' standing here.
-        doubted: programs that were tried although their author's earlier offers had failed.
-        total_ms: time of all own runs; those in flight count as `run_ms` each.
-        spent_ms: of that, runs of what peers offered.
-        doubted_ms: of that, runs of `doubted`.
-        run_ms: what a run usually takes.
-    """
-
-    trusted: int = 0
-    doubtful: int = 0
-    doubted: frozenset[bytes] = frozenset()
-    total_ms: float = 0.0
-    spent_ms: float = 0.0
-    doubted_ms: float = 0.0
-    run_ms: float = 0.0
-
-    def affords(self) -> bool:
-        """Whether one more run of something a peer offered stays within its share."""
-        return self.spent_ms + self.run_ms <= ADOPTION_SHARE * (self.total_ms + self.run_ms) + 1
-
-    def affords_doubted(self) -> bool:
-        """Whether one more run for an author of bad standing stays within that part."""
-        return self.doubted_ms + self.run_ms <= DOUBTED_SHARE * (self.spent_ms + self.run_ms) + 1
-
-
-NOBODY = Swarm()
+Action = Repeat | Propose | Adopt | Replicate | Wait | Stop
 
 
 def next_action(
@@ -114,8 +78,9 @@ def next_action(
        champion run that it has to be compared with.
        What peers offered waits where it had its share.
     3. Something that a peer offers, within its share.
-    4. Otherwise something new, as long as fewer than `proposals` were made.
-    5. Otherwise wait for what is in flight or for peers, or stop.
+    4. The edit of a peer's claim, within its share.
+    5. Otherwise something new, as long as fewer than `proposals` were made.
+    6. Otherwise wait for what is in flight or for peers, or stop.
 
     Without ideas of its own, or room for more proposals, a node finishes what it has begun, and
     has all its time for offers. Of those that are doubtful no more than their part is begun.
@@ -132,12 +97,33 @@ def next_action(
     room = proposals is None or len(research.candidates) + screens < proposals
     ideas = ideas and room
     baseline = Repeat(research.champion, "baseline")
-    flying_baselines = flights.count(Flight(research.champion, "baseline"))
-    baselines = comparable + flying_baselines
-    if comparable == 0 or baselines < BASELINES_MIN:
+    baselines = comparable + flights.count(Flight(research.champion, "baseline"))
+    if comparable == 0 or baselines < _least(research):
         return baseline
+    wanted = _evidence(research, flights, baselines, swarm if ideas else None)
+    if wanted is not None:
+        return wanted
+    if room and swarm.trusted and (not ideas or swarm.affords()):
+        return Adopt(doubtful=False)
+    if room and swarm.doubtful and swarm.affords_doubted() and (not ideas or swarm.affords()):
+        return Adopt(doubtful=True)
+    if room and swarm.claims and (not ideas or swarm.affords_replication()):
+        return Replicate() if baselines >= PARENTS_MIN else baseline
+    if ideas:
+        return Propose()
+    if room or flights or any(c.stage == "open" for c in research.candidates.values()):
+        return Wait()
+    return Stop()
+
+
+def _evidence(
+    research: Research, flights: Sequence[Flight], baselines: int, swarm: Swarm | None
+) -> Repeat | None:
+    """What a promising candidate still needs; `swarm` says what is affordable, if that matters."""
+    baseline = Repeat(research.champion, "baseline")
+    flying_baselines = flights.count(Flight(research.champion, "baseline"))
     for candidate in _most_promising(research):
-        if ideas and candidate.strategy == ADOPT and not _affordable(candidate, swarm):
+        if swarm is not None and not _affordable(candidate, swarm):
             continue
         flying = flights.count(Flight(candidate.program, "rerun"))
         if candidate.missing and not flying and not flying_baselines:
@@ -147,19 +133,22 @@ def next_action(
         if baselines < candidate.reruns + flying + 1:
             return baseline
         return Repeat(candidate.program, "rerun")
-    if room and swarm.trusted and (not ideas or swarm.affords()):
-        return Adopt(doubtful=False)
-    if room and swarm.doubtful and swarm.affords_doubted() and (not ideas or swarm.affords()):
-        return Adopt(doubtful=True)
-    if ideas:
-        return Propose()
-    if room or flights or any(c.stage == "open" for c in research.candidates.values()):
-        return Wait()
-    return Stop()
+    return None
+
+
+def _least(research: Research) -> int:
+    """Champion runs without which nothing is screened: of the start program as many as tell its
+    noise; of a later champion those that got it kept will do.
+    """
+    return BASELINES_MIN if research.champion == research.start else 1
 
 
 def _affordable(candidate: Candidate, swarm: Swarm) -> bool:
-    """Whether a re-run of something a peer offered stays within its share."""
+    """Whether a re-run stays within the share of what peers offered, if it is such a thing."""
+    if candidate.strategy == REPLICATE:
+        return swarm.affords_replication()
+    if candidate.strategy != ADOPT:
+        return True
     doubted = candidate.program in swarm.doubted
     return swarm.affords() and (not doubted or swarm.affords_doubted())
 

@@ -10,7 +10,7 @@ in a record would be enough to make it a stranger's.
 from collections.abc import Callable, Iterable
 
 from skep.knobs import numbers_of
-from skep.ports import ADOPT, Code, TaskFacts
+from skep.ports import FOREIGN, Code, TaskFacts
 from skep.records import Run, program_id
 
 Text = Callable[[bytes], str | None]
@@ -60,7 +60,7 @@ class Provenance:
         A program without a parent is one that the user started from.
         """
         inherits = parent is not None and self._foreign.get(parent, True)
-        return strategy == ADOPT or inherits
+        return strategy in FOREIGN or inherits
 
     def _class(self, source: str, foreign: bool) -> Code:
         if self._is_knob(program_id(source), source):

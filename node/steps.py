@@ -20,9 +20,13 @@ from skep.ports import ABLATE, Find, Step
 from skep.records import Run
 from skep.source import lines
 from skep.undo import Part, is_held, parts, without
+from strategies.recombine import parts_of, shown
 
 ABLATION_SHARE = 0.1
 """Part of this node's runs that may be screens and re-runs of ablations."""
+
+STACKS_MAX = 2
+"""Stacks in which one edit is tried: the whole one, and a half of it."""
 
 RECOMBINE = "recombine"
 NUMBER = re.compile(r"-?(?<![A-Za-z0-9_])[0-9][0-9a-zA-Z_.]*([eE]-?[0-9]+)?|\*\*")
@@ -42,10 +46,15 @@ class Makeup:
         self._members: dict[bytes, tuple[Part, ...]] = {}
         self._left_out: dict[tuple[bytes, str, str], bool] = {}
         self._runs = self._ablation_runs = 0
+        self._stacks: set[bytes] = set()
+        self._stacked: Counter[str] = Counter()
 
     def take_in(self, run: Run) -> None:
         """Count an own run."""
         self._runs += 1
+        if run.strategy == RECOMBINE and run.program not in self._stacks:
+            self._stacks.add(run.program)
+            self._stacked.update(parts_of(run.note))
         self._ablation_runs += run.strategy == ABLATE
 
     def due(self, research: Research, flying: Collection[Job]) -> tuple[Step, ...]:
@@ -67,12 +76,15 @@ class Makeup:
         )
 
     def finds(self, research: Research) -> tuple[Find, ...]:
-        """What could be recombined: not what an ablation that was kept has left out."""
+        """What could be recombined: not what an ablation that was kept has left out, nor what has
+        been in stacks often enough; each new champion would else be tried with all of it again.
+        """
         dropped = [kept.program for kept in research.kept if kept.strategy == ABLATE]
         return tuple(
             find
             for find in finds(research, self._text, self._parent)
-            if not any(self._leaves_out(one, find.source, find.base) for one in dropped)
+            if self._stacked[shown(find)] < STACKS_MAX
+            and not any(self._leaves_out(one, find.source, find.base) for one in dropped)
         )
 
     def ablations(self, research: Research, source: str, base: str) -> list[Candidate]:
@@ -109,11 +121,11 @@ class Makeup:
         except PatchError:
             return ()
         if len(found) == 1 and kept.strategy == RECOMBINE:
-            found = self._stacked(source, base, kept, research) or found
+            found = self._edits_of(source, base, kept, research) or found
         self._members[kept.program] = found
         return found
 
-    def _stacked(self, source: str, base: str, kept: Kept, research: Research) -> tuple[Part, ...]:
+    def _edits_of(self, source: str, base: str, kept: Kept, research: Research) -> tuple[Part, ...]:
         """The edits of a stack: those that helped before it and are in it, not in its parent."""
         helped: list[tuple[float, bytes]] = []
         for one in research.candidates.values():

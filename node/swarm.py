@@ -335,6 +335,11 @@ class Membership:
         answer = self._company.document(trio.current_time())
         return {**answer, "lab": self.door.answer() if self.door else None}
 
+    def announced(self) -> frozenset[bytes]:
+        """Programs that others say are in training there; an announcement expires by itself."""
+        present = self.swarm.core.present(trio.current_time())
+        return frozenset(program for one in present.values() for program in one.running)
+
     def glance(self) -> dict[str, Any]:
         """The little of it that is shown all the time."""
         return self._company.glance(trio.current_time())

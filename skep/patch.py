@@ -7,6 +7,7 @@ that parse say so; the text of strangers they should only see in a limited child
 """
 
 import difflib
+import hashlib
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
@@ -16,7 +17,7 @@ from skep.fingerprint import digest, fingerprint
 from skep.records import Edit, Hunk, SetConstant
 from skep.source import check_source, line_of, lines
 
-__all__ = ["apply", "check_source", "fingerprint", "hunks", "make"]
+__all__ = ["apply", "change_of", "check_source", "fingerprint", "hunks", "make"]
 
 Span = tuple[int, int, str]
 """Replace the characters from start to stop by a text."""
@@ -37,6 +38,16 @@ def apply(source: str, edits: Sequence[Edit]) -> str:
     if settings:
         spans += _set_spans(source, settings)
     return _splice(source, spans)
+
+
+def change_of(edits: Sequence[Edit]) -> bytes:
+    """Names what edits do, wherever they stand (12 bytes): the same change of two programs.
+
+    Constants that are set, in any order, and lines that are replaced, in theirs, by what.
+    """
+    settings = sorted((e.name, repr(e.value)) for e in edits if isinstance(e, SetConstant))
+    texts = [(edit.before, edit.after) for edit in edits if isinstance(edit, Hunk)]
+    return hashlib.sha256(repr((settings, texts)).encode()).digest()[:12]
 
 
 def _splice(source: str, spans: list[Span]) -> str:

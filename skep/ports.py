@@ -19,6 +19,12 @@ Code = Literal["knob", "own", "stranger"]
 ADOPT = "adopt"
 """Strategy of runs that try what a peer offers; what such a program leads to stays a stranger's."""
 
+REPLICATE = "replicate"
+"""Strategy of runs that try the edit of a peer's claim, as evidence for the swarm."""
+
+FOREIGN = frozenset({ADOPT, REPLICATE})
+"""Strategies whose programs come from peers."""
+
 ABLATE = "ablate"
 """Strategy of runs that leave one kept edit out; see `skep.evidence.rules` for what they must show.
 """
@@ -91,19 +97,25 @@ class Offer(Struct, frozen=True, kw_only=True):
 
     Attributes:
         program: content id.
-        source: its text, which was examined in a limited child.
-        fingerprint: see `skep.fingerprint`.
+        theirs: its text, which was examined in a limited child.
+        base: text of the program from which on it is news to the champion; empty where it shall
+            take the champion's place as it is.
+        source: what to try: the champion with what is new in theirs, or theirs.
+        fingerprint: of that; see `skep.fingerprint`.
         author: public key of the peer whose word this is.
         name: what people call that peer.
         note: the author's hypothesis, one line; may be empty.
-        claim: id of the author's claim, if there is one.
+        claim: id of the author's claim that running `source` replicates, if it does.
         estimate: how much better than the champion it is by the author's own numbers, in units of
             the metric; negative is better. It orders offers and is never shown as an effect.
         held, failed: how many of the author's earlier offers this machine kept, and how many not.
         recent: how many of the latest offers that were tried here were this author's.
+        rooted: whether the champion holds an earlier find of the author's.
     """
 
     program: bytes
+    theirs: str
+    base: str
     source: str
     fingerprint: bytes
     author: bytes
@@ -114,11 +126,17 @@ class Offer(Struct, frozen=True, kw_only=True):
     held: int
     failed: int
     recent: int
+    rooted: bool = False
+
+    @property
+    def balance(self) -> int:
+        """How much more of its author's held here than failed."""
+        return self.held + self.rooted - self.failed
 
     @property
     def doubtful(self) -> bool:
         """Whether more of its author's offers failed here than held."""
-        return self.failed > self.held
+        return self.balance < 0
 
 
 class Find(Struct, frozen=True, kw_only=True):
@@ -162,6 +180,20 @@ class Step(Struct, frozen=True, kw_only=True):
     since: int | None = None
 
 
+class Arm(Struct, frozen=True):
+    """What a strategy has brought so far; older experiments count less.
+
+    Attributes:
+        tried: settled experiments.
+        gained: of what was kept of them, in noise floors.
+        seconds: that they took.
+    """
+
+    tried: float = 0.0
+    gained: float = 0.0
+    seconds: float = 0.0
+
+
 class View(Struct, frozen=True, kw_only=True):
     """Immutable snapshot of ledger and node for one decision of a strategy.
 
@@ -175,9 +207,11 @@ class View(Struct, frozen=True, kw_only=True):
         sigma: noise floor now, in units of the metric.
         seed: for all randomness of this decision: same view, same proposal.
         offers: of peers, where this decision is about them; else none.
+        claims: of peers, where it is about re-running one of them, in the order of their worth.
         finds: edits that helped, most of all first; the champion may hold them already.
         steps: edits that were kept, oldest first; none while one is being left out, or ablations
             have had their share of the runs.
+        foreign: whether the champion holds text of strangers.
     """
 
     task: TaskFacts
@@ -189,8 +223,10 @@ class View(Struct, frozen=True, kw_only=True):
     sigma: float
     seed: int
     offers: tuple[Offer, ...] = ()
+    claims: tuple[Offer, ...] = ()
     finds: tuple[Find, ...] = ()
     steps: tuple[Step, ...] = ()
+    foreign: bool = False
 
 
 class Proposal(Struct, frozen=True, kw_only=True):

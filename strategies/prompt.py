@@ -1,4 +1,4 @@
-"""What a model is told: the messages for planner, coder and critic, made of plain values. Pure.
+"""What a model is told: the messages for planner, coder, critic and editor, of plain values. Pure.
 
 The words stand in `strategies/prompts`. Their order: who asks and by which rules; program.md; the
 machine and its noise; what was learnt; the program; what to do, with the example of the format
@@ -24,6 +24,8 @@ from strategies.tokens import tokens
 
 TOKENS_MAX = 12_000
 CONFIRMED_MAX, REFUTED_MAX, HYPOTHESES_MAX, PASSAGES_MAX = 5, 10, 8, 4
+EFFECTS_MAX = 20
+"""Of either kind, for who changes program.md."""
 EDIT_LINES = 80
 PASSAGE_LINES = 3
 """Lines of 280 characters of one passage."""
@@ -35,6 +37,7 @@ TRIED_MIN, APPLIED_MIN = 12, 0.5
 FORMATS: tuple[Format, ...] = ("blocks", "functions", "settings")
 
 Role = Literal["planner", "coder", "critic"]
+ROLES: tuple[Role, ...] = ("planner", "coder", "critic")
 
 
 class Prompt(Struct, frozen=True):
@@ -135,6 +138,37 @@ class Experiment(Struct, frozen=True, kw_only=True):
     log: str = ""
 
 
+class Arm(Struct, frozen=True, kw_only=True):
+    """A way of finding ideas, and what came of it here.
+
+    Attributes:
+        name: of the strategy.
+        tried: experiments that have their verdict.
+        kept: how many of them were kept.
+        minutes: what their runs took.
+    """
+
+    name: str
+    tried: int
+    kept: int
+    minutes: float
+
+
+class Told(Struct, frozen=True, kw_only=True):
+    """What is known when program.md is to be changed; attributes as in `Brief`.
+
+    Attributes:
+        arms: the track record of each strategy.
+    """
+
+    program_md: str
+    metric: str
+    direction: Direction
+    confirmed: tuple[Learnt, ...] = ()
+    refuted: tuple[Learnt, ...] = ()
+    arms: tuple[Arm, ...] = ()
+
+
 def choose_format(
     size: float | None, applied: Mapping[Format, int], tried: Mapping[Format, int]
 ) -> Format:
@@ -187,6 +221,26 @@ def critic(brief: Brief, experiment: Experiment, *, tag: str, limit: int = TOKEN
     """Asks what a finished experiment has shown; arguments and errors as of `coder`."""
     task = f"{_experiment(experiment, tag)}\n\n{_template('critic')}"
     return _fitting(brief, tag, task, limit)
+
+
+def editor(told: Told, *, tag: str) -> Prompt:
+    """Asks for a change of program.md; errors as of `coder`."""
+    system = _template("editor", metric=told.metric, direction=BETTER[told.direction], tag=tag)
+    rows = [
+        f"{arm.kept} of {arm.tried} kept, in {arm.minutes:.0f} minutes: {quoted(arm.name)}"
+        for arm in told.arms
+    ]
+    parts = [
+        f"program.md:\n\n{fenced(tag, 'program', told.program_md)}",
+        *_learnt("These changes helped", told.confirmed[:EFFECTS_MAX], tag),
+        *_learnt("These did not", told.refuted[:EFFECTS_MAX], tag),
+    ]
+    if rows:
+        parts.append(f"Ideas by where they came from:\n\n{fenced(tag, 'arms', _listed(rows))}")
+    prompt = Prompt(system, "\n\n".join([*parts, _template("program")]))
+    if tokens(prompt.system) + tokens(prompt.user) > TOKENS_MAX:
+        raise PromptError(f"program.md alone is over {TOKENS_MAX} tokens", "Shorten program.md.")
+    return prompt
 
 
 def repair(misses: Sequence[Miss]) -> str:

@@ -7,6 +7,7 @@ recombined by `strategies.tune`, too, which models them; this also knows lines o
 for the signature.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 
 from skep.constants import outline
@@ -20,6 +21,8 @@ CHANCE_MIN = 0.8
 """What is less likely to help than this is not stacked."""
 
 STACK_MAX = 6
+
+_PROGRAM = re.compile(r"\b[0-9a-f]{8}\b")
 
 
 class Recombine:
@@ -71,11 +74,22 @@ def stacks(view: View) -> Iterator[tuple[Sequence[Find], str]]:
 
 def describe(stack: Sequence[Find], edits: Sequence[Edit], champion: str) -> str:
     """What is stacked, for people: `LR 0.003 → 0.01, DEPTH 3 → 4 (of 1f0b2c3d and 9a8b7c6d)`."""
-    of = " and ".join(find.program.hex()[:8] for find in stack)
+    of = " and ".join(shown(find) for find in stack)
     values = {name: one.value for name, one in outline(champion).constants.items()}
     settings = [edit for edit in edits if isinstance(edit, SetConstant)]
     changes = ", ".join(f"{one.name} {values[one.name]} → {one.value}" for one in settings)
     return f"{changes} (of {of})" if changes else f"the edits of {of}"
+
+
+def shown(find: Find) -> str:
+    """A find's program as notes have it."""
+    return find.program.hex()[:8]
+
+
+def parts_of(note: str) -> list[str]:
+    """The programs, as `shown`, that a note of ours says were stacked."""
+    _, _, whose = note.rpartition("of ")
+    return _PROGRAM.findall(whose)
 
 
 def _mergeable(view: View) -> list[Find]:

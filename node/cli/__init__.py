@@ -76,6 +76,7 @@ def make_app() -> App:
     add("pause", "control:pause", RESEARCH, "Stop all experiments until `skep resume`.")
     add("resume", "control:resume", RESEARCH, "Go on after `skep pause`.")
     add("finish", "control:finish", RESEARCH, "End the node when the experiments in flight end.")
+    add("prompt", "prompt:prompt", RESEARCH, "What the language model is told.")
     add("simulate", "simulate:simulate", RESEARCH, "What a swarm would come to.")
     add("runs", "results:runs", RESULTS, "Every experiment, one line each.")
     add("best", "results:best", RESULTS, "The champion: the best program that was reproduced.")
@@ -108,6 +109,13 @@ def _add_groups(app: App, order: Iterator[int]) -> None:
         where = {"list": "list_documents"}.get(name, name)
         library.command(f"node.cli.library:{where}", name=name, help=text, sort_key=next(order))
     app.command(library)
+    program = App(name="program", help="What the researcher is told.", group=RESEARCH)
+    program.command(
+        "node.cli.program:propose",
+        name="propose",
+        help="Let a model suggest a change of program.md.",
+    )
+    app.command(program)
     task = App(name="task", help="The tasks that can be researched.", group=SETUP)
     task.command("node.cli.task:list_tasks", name="list", help="Tasks that come with Skep.")
     task.command("node.cli.task:show", name="show", help="What a task is about.")

@@ -38,6 +38,7 @@ def paths(*, json: AsJson = False) -> None:
         "database": home.database,
         "results": home.results,
         "library": home.library,
+        "program_md": home.program_md,
         "runs": home.runs,
         "tasks": home.tasks,
         "cache": home.cache,

@@ -85,6 +85,7 @@ def _document(home: Reading, found: History | None, running: dict[str, Any] | No
         "last_verdict": node.get("last_verdict", ""),
         "slots": node.get("slots", []),
         "swarm": node.get("swarm"),
+        "model": node.get("model"),
         "task": task_document(found.task) if found else None,
         "tier": found.tier if found else None,
         "sigma": found.research.noise.sigma if found else None,
@@ -103,6 +104,8 @@ def _show_node(node: dict[str, Any]) -> None:
         say(company_line(node["swarm"]))
     if node["slots"]:
         _show_slots(node["slots"])
+    if (model := node.get("model")) and model["name"]:
+        say(f"model: {model['name']}, {model['waiting']} ideas ready, {model['kept']} kept")
     if node["last_verdict"]:
         say(f"last: {node['last_verdict']}")
     say()

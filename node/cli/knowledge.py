@@ -32,7 +32,7 @@ def knowledge(
     """
     with reading() as home:
         facts, words = home.task(task), " ".join(query)
-        knowledge = _gathered(home, facts) if facts else None
+        knowledge = gathered(home, facts) if facts else None
         if experiments:
             _show_experiments(knowledge, words, json)
             return
@@ -47,7 +47,7 @@ def knowledge(
             _show(found)
 
 
-def _gathered(home: Reading, task: TaskFacts) -> Knowledge:
+def gathered(home: Reading, task: TaskFacts) -> Knowledge:
     ledger = home.ledger
     knowledge = Knowledge(task, roots_of(home.home.root, ledger.me), lambda one: _text(ledger, one))
     for kind in ("claim", "run", "note"):

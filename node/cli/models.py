@@ -6,11 +6,17 @@ from typing import Annotated
 from cyclopts import Parameter
 from msgspec import Struct, structs
 
-from node.cli.output import AsJson, emit, facts, say, table
+from gossip.ledger import Ledger
+from node.cli.output import AsJson, emit, facts, number, say, table
 from node.config import Settings, home_folder, load
+from node.history import history
+from node.home import Home, known_tasks
 from node.models import model_of, room
 from node.recommended import RECOMMENDED, Recommended, Room, best_for
+from node.spending import Cost, cost_of, read_account, written_by_models
+from node.verdicts import roots_of, verdicts
 from skep.errors import ModelError
+from skep.tier import tier
 from strategies.installed import Installed
 from strategies.ollama import Survey, survey
 from strategies.servers import server_url, stands_here
@@ -50,9 +56,10 @@ async def models(
     here = await room()
     chosen = await _chosen(settings)
     if json:
-        emit(_document(url, found, chosen, here))
+        emit(_document(url, found, chosen, here, _spent()))
     else:
         _print(url, found, chosen, here)
+        _print_spent(_spent())
 
 
 async def _look(url: str, *, named: bool) -> Survey | None:
@@ -80,7 +87,29 @@ async def _chosen(settings: Settings) -> Choice:
     return Choice(model.name if model else None)
 
 
-def _document(url: str, found: Survey | None, chosen: Choice, here: Room) -> dict[str, object]:
+def _spent() -> Cost:
+    """What models have cost this home so far, and what came of it on any task and tier."""
+    home = home_folder()
+    runs = kept = confirmed = 0
+    with Ledger.read(home) as ledger:
+        for task in known_tasks(Home(home)):
+            own = ledger.runs(task.id)
+            programs = written_by_models(own)
+            runs += len(programs)
+            if programs:
+                kept += len(
+                    {row.program for row in history(own, task, ledger.program).lineage} & programs
+                )
+                for here in {tier(run.environment) for _, run in own}:
+                    judged = verdicts(ledger, task, here, roots_of(home, ledger.me)).claims.values()
+                    found = {one.claim.claim.program for one in judged if one.state == "confirmed"}
+                    confirmed += len(found & programs)
+    return cost_of(read_account(home), runs=runs, kept=kept, confirmed=confirmed)
+
+
+def _document(
+    url: str, found: Survey | None, chosen: Choice, here: Room, spent: Cost
+) -> dict[str, object]:
     advised = best_for(here)
     return {
         "url": url,
@@ -91,6 +120,7 @@ def _document(url: str, found: Survey | None, chosen: Choice, here: Room) -> dic
         "memory": {"gib": round(here.memory / GIB, 1), "what": here.what, "gpu": here.fast},
         "recommended": [structs.asdict(_row(one, here)) for one in RECOMMENDED],
         "pull": f"ollama pull {advised.model.name}" if advised else None,
+        "spent": structs.asdict(spent),
     }
 
 
@@ -111,6 +141,32 @@ def _print(url: str, found: Survey | None, chosen: Choice, here: Room) -> None:
     _table([_row(one, here) for one in RECOMMENDED])
     say()
     facts(_advice(found, {row.name for row in rows}, best_for(here)))
+
+
+def _print_spent(spent: Cost) -> None:
+    if not spent.answers:
+        return
+    say("\nspent in this home")
+    table(
+        ("per", "count", "seconds", "tokens"),
+        [
+            ("answer", str(spent.answers), f"{spent.seconds:.0f} in all", f"{spent.tokens} in all"),
+            *(
+                (name, str(count), number(seconds, ".0f"), number(tokens, ".0f"))
+                for name, count, seconds, tokens in (
+                    ("idea", spent.ideas, spent.seconds_per_idea, spent.tokens_per_idea),
+                    ("kept", spent.kept, spent.seconds_per_kept, spent.tokens_per_kept),
+                    (
+                        "confirmed",
+                        spent.confirmed,
+                        spent.seconds_per_confirmed,
+                        spent.tokens_per_confirmed,
+                    ),
+                )
+            ),
+        ],
+        words=("per",),
+    )
 
 
 def _advice(

@@ -111,6 +111,7 @@ def _show(scenario: Scenario, found: Summary) -> None:
     seeds = f"{found.seeds} seeds from {scenario.seed}" if found.seeds > 1 else scenario.seed
     error = f" ± {found.mean_error:.1f}" if found.mean_error is not None else ""
     spoilt = f"; {found.invented} steps brought in what liars invented" if scenario.liars else ""
+    wasted = f"; {100 * found.wasted:.1f} % of time on lies" if scenario.liars else ""
     facts(
         [
             ("machines", f"{machines}{liars}"),
@@ -122,7 +123,7 @@ def _show(scenario: Scenario, found: Summary) -> None:
             ("confirmed", _found(found.confirmed)),
             ("runs by purpose", _percent(found.purposes)),
             ("by strategy", _percent(found.strategies)),
-            ("replications", f"{100 * found.replications:.0f} % of runs"),
+            ("replications", f"{100 * found.replications:.0f} % of runs{wasted}"),
             ("records", f"{found.records:,.0f}, {found.bytes / 1e6:.1f} MB"),
         ]
     )

@@ -68,9 +68,9 @@ def _explain(home: Reading, task: TaskFacts, known: Verdicts, one: Verdict, here
     if one.voices:
         say()
         table(
-            ("machine", "runs", "against", "difference", "σ", "e", "heard"),
-            [_row(known, voice, sign, me) for voice in one.voices],
-            words=("machine", "heard"),
+            ("machine", "on", "runs", "against", "difference", "σ", "e", "heard"),
+            [_row(known, voice, claim.claim.parent, sign, me) for voice in one.voices],
+            words=("machine", "on", "heard"),
         )
     say()
     for sentence in meaning(task, known, one):
@@ -81,10 +81,11 @@ def _explain(home: Reading, task: TaskFacts, known: Verdicts, one: Verdict, here
     )
 
 
-def _row(known: Verdicts, voice: Voice, sign: int, me: bytes) -> tuple[str, ...]:
+def _row(known: Verdicts, voice: Voice, parent: bytes, sign: int, me: bytes) -> tuple[str, ...]:
     made = voice.replication
     return (
         _name(made.author, me),
+        "its parent" if made.parent == parent else short(made.parent),
         str(made.children),
         str(made.parents),
         f"{sign * made.difference:+.6f}",
@@ -130,6 +131,7 @@ def _voice(voice: Voice) -> Document:
     return {
         "author": peer_id(made.author),
         "name": friendly_name(made.author),
+        "parent": made.parent.hex(),
         "counts": voice.counts,
         "difference": made.difference,
         "children": made.children,

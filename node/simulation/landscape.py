@@ -3,8 +3,9 @@
 A program is a real, small text of constants, so that the shipped edits, merges and fingerprints
 work on it. An edit sets one constant to a number that nobody has used; what that is worth comes
 on top of what the constant was worth before. Two edits of one constant exclude each other, as two
-versions of one idea do: of two single edits about 3 % do, of an edit and twenty others half. Edits
-never interact otherwise, and none of them crashes.
+versions of one idea do: of two single edits 1.6 % do (1/64), of an edit and twenty others 27 %,
+which lies between edits of constants alone (8 %) and of lines of code (54 %). Edits never interact
+otherwise, and none of them crashes.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from node.simulation.worlds import Nature
 from skep.patch import fingerprint
 from skep.records import SetConstant, SignedRecord, program_id
 
-PLACES = 32
+PLACES = 64
 """Constants of a program."""
 
 DRAW_SIGMA = 5.0

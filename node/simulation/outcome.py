@@ -53,6 +53,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
         kept: steps of all machines' champions; what one adopted is a step of its own.
         confirmed: claims that are confirmed at the end, on average over the machines' roots.
         invented: steps that brought a liar's edit into a champion.
+        wasted: share of run time that went to trying what has a liar's edit in it.
         best, mean: true gain of the best champion, and of all on average.
         purposes: share of runs by what they were for.
         strategies: share of runs by who proposed the program.
@@ -70,6 +71,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     kept: Found
     confirmed: Found
     invented: int
+    wasted: float
     best: float
     mean: float
     purposes: Mapping[str, float]
@@ -129,7 +131,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     Attributes:
         kept, confirmed: sums of what was decided, as means over the seeds; shares of all there was.
         best, mean, mean_error: true gain in sigma, and the standard error of the mean over seeds.
-        hours, proposed, records, bytes, replications, purposes, strategies: means over the seeds.
+        hours, proposed, records, bytes, replications, purposes, strategies, wasted: means over
+            the seeds.
         invented: in all.
         alone, alone_hours: gain and hours of one machine with as many runs; None without one.
         efficiency: mean gain as a part of that.
@@ -150,6 +153,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     purposes: Mapping[str, float]
     strategies: Mapping[str, float]
     invented: int
+    wasted: float
     alone: float | None = None
     alone_hours: float | None = None
     efficiency: float | None = None
@@ -182,6 +186,7 @@ def summary(outcomes: Sequence[Outcome], alone: Sequence[Outcome] = ()) -> Summa
         purposes=_mean_shares([one.purposes for one in outcomes]),
         strategies=_mean_shares([one.strategies for one in outcomes]),
         invented=sum(one.invented for one in outcomes),
+        wasted=fmean(one.wasted for one in outcomes),
         alone=fmean(solo) if solo else None,
         alone_hours=fmean(one.hours for one in alone) if alone else None,
         efficiency=gain / fmean(solo) if solo and fmean(solo) > 0 else None,

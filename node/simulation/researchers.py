@@ -18,6 +18,7 @@ from node.simulation.surrogates import FOLDER, Ideas, Stacks, at_once, run_of
 from skep.ports import Draw, TaskFacts
 from skep.records import Payload, Split
 from strategies.adopt import Adopt
+from strategies.replicate import Replicate
 
 Say = Callable[[Payload], bytes]
 """Publishes what is said and returns the record's id."""
@@ -93,7 +94,7 @@ class ByEvidence:
         self._notebook.adoption.begin()
         self._decider = Decider(
             self._notebook,
-            [Adopt(), Stacks(), Ideas(landscape, honest=machine.honest)],
+            [Adopt(), Replicate(), Stacks(), Ideas(landscape, honest=machine.honest)],
             records=landscape,
             keep=landscape.keep,
             refusal=machine.refusal,

@@ -12,7 +12,7 @@ import hashlib
 import heapq
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import numpy as np
@@ -28,7 +28,7 @@ from node.simulation.scenario import Scenario
 from node.simulation.surrogates import Ideas
 from node.simulation.worlds import SIGMA, Nature
 from skep.evidence import Evidence
-from skep.ports import Draw, TaskFacts
+from skep.ports import ADOPT, Draw, TaskFacts
 from skep.records import NO_PREVIOUS, Payload, Record, Run, Split, encode_body, record_id
 from skep.tier import tier
 
@@ -78,6 +78,7 @@ class Swarm:
         self._purposes: Counter[str] = Counter()
         self._strategies: Counter[str] = Counter()
         self._replications = self._runs = self._invented = 0
+        self._total_ms = self._wasted_ms = 0
         self._tried: set[int] = set()
         self._steps: list[tuple[bytes, bytes]] = []
         self._course: list[Mark] = []
@@ -173,9 +174,16 @@ class Swarm:
         self._purposes[job.purpose] += 1
         self._strategies[run.strategy] += 1
         self._replications += run.claim is not None
+        self._total_ms += run.total_ms
+        if run.strategy == ADOPT and not self._is_honest(self._landscape.edits(run.program)):
+            self._wasted_ms += run.total_ms
         if run.strategy == Ideas.name and job.purpose == "screen" and run.parent is not None:
             before = self._landscape.edits(run.parent)
             self._tried |= self._landscape.edits(run.program) - before
+
+    def _is_honest(self, edits: Iterable[int]) -> bool:
+        """Whether none of them was invented by a liar."""
+        return all(self._landscape.changes[one].honest for one in edits)
 
     def _watch(self, member: Member) -> None:
         """Note what a machine has kept since."""
@@ -184,7 +192,7 @@ class Swarm:
         for step in new:
             self._steps.append((step.program, step.parent))
             brought = self._landscape.edits(step.program) - self._landscape.edits(step.parent)
-            self._invented += any(not self._landscape.changes[one].honest for one in brought)
+            self._invented += not self._is_honest(brought)
         if new:
             self._course.append(self._mark())
 
@@ -209,6 +217,7 @@ class Swarm:
             kept=kept_of(self._landscape, self._steps, self._tried),
             confirmed=self._confirmed(),
             invented=self._invented,
+            wasted=self._wasted_ms / max(self._total_ms, 1),
             best=end.best,
             mean=end.mean,
             purposes=_shares(self._purposes),

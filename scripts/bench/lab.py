@@ -81,6 +81,12 @@ class Laboratory:
         values = self._known[key]["values"]
         return values if isinstance(values, list) else None
 
+    def ended(self, source: str) -> str:
+        """How the runs of a program ended that did not finish; empty where all did."""
+        digits = program_id(source).hex()[:16]
+        rows = [row for key, row in self._known.items() if key.startswith(f"{digits}-")]
+        return ", ".join(sorted({row["status"] for row in rows} - {"done"}))
+
     async def _measure(
         self, slot: int, key: str, source: str, seed: int, draws: Sequence[int]
     ) -> tuple[list[float] | None, str, int]:

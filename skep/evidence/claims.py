@@ -1,19 +1,21 @@
 """What all records say of the claims on one tier: who re-ran which, and with what result. Pure.
 
 Here runs become *replications*: one identity's own comparison of a claim's program with the
-claim's parent, on one machine and one draw. Whose replications count, and what follows from them,
+claim's parent, or of another program with and without the claim's edit, on one machine and one
+draw. Whose replications count, and what follows from them,
 is `skep.evidence.verdict`'s. Every number here is the same in whatever order the records came.
 """
 
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from statistics import median
 
 from msgspec import Struct
 
 from skep.evidence.noise import Noise, swarm_noise
+from skep.patch import change_of
 from skep.ports import TaskFacts
 from skep.records import MICRO, PINNED_DRAW, Claim, Payload, Rescore, Run, Score, Split, Unknown
 from skep.tier import tier
@@ -38,6 +40,7 @@ class Replication(Struct, frozen=True, kw_only=True):
 
     Attributes:
         author: public key of whose machine it was.
+        parent: what the edit was made on: the claim's parent, or another program.
         difference: mean(child) - mean(parent), metric units; negative is better.
         children, parents: number of runs behind it.
         split: of the draw they were compared on.
@@ -46,6 +49,7 @@ class Replication(Struct, frozen=True, kw_only=True):
     """
 
     author: bytes
+    parent: bytes
     difference: float
     children: int
     parents: int
@@ -75,11 +79,13 @@ class Claimed(Struct, frozen=True, kw_only=True):
 
 
 class _Child(Struct, frozen=True):
-    """What matters of a run that names a claim."""
+    """What matters of a run that names a claim; `change` is what its edits do to its parent."""
 
     id: bytes
     time: int
     program: bytes
+    parent: bytes | None
+    change: bytes
     seed: int
     scores: tuple[Score, ...]
     rescored: tuple[Rescore, ...]
@@ -123,6 +129,8 @@ class Evidence:
         self._children = defaultdict(lambda: defaultdict(dict))
         self._sums: defaultdict[bytes, dict[bytes, _Sums | int]] = defaultdict(dict)
         """By author and program; of a program that ran once only its score."""
+        self._changes: dict[bytes, bytes] = {}
+        """What the edits of runs do that can be claimed, by record id."""
         self._found: dict[bytes, Claimed | None] = {}
         """What was made of each claim; whatever touches one drops it here."""
         self._replicated: set[bytes] = set()
@@ -165,15 +173,27 @@ class Evidence:
         news = touched or again or first or run.strategy == BASELINE or not self.task.noise
         self.changes += bool(news)
         self._runs[author][content_id] = run.program
+        if run.edits and run.claim is None and run.strategy != BASELINE:
+            self._changes[content_id] = change_of(run.edits)
         for row in run.scores:
             if row.draw == PINNED_DRAW:
                 self._add_pinned(author, run.program, row.micro)
         if run.strategy == BASELINE:
             self._baselines[author, run.program][content_id] = run.scores
         if run.claim is not None:
-            child = _Child(content_id, time, run.program, run.seed, run.scores, run.rescored)
-            self._children[run.claim][author][content_id] = child
+            self._children[run.claim][author][content_id] = _Child(
+                content_id,
+                time,
+                run.program,
+                run.parent,
+                change_of(run.edits),
+                run.seed,
+                run.scores,
+                run.rescored,
+            )
             self._replicated.add(run.program)
+            if run.parent is not None:
+                self._claims_of[run.parent].add(run.claim)
 
     def _add_pinned(self, author: bytes, program: bytes, micro: int) -> None:
         known = self._sums[author].get(program)
@@ -196,6 +216,7 @@ class Evidence:
             spare = [one for one, program in runs.items() if self._is_spare(author, one, program)]
             for content_id in spare[: max(len(runs) - fair, 0)]:
                 self._sums.get(author, {}).pop(runs.pop(content_id), None)
+                self._changes.pop(content_id, None)
         return frozenset(author for author, runs in self._runs.items() if len(runs) > fair)
 
     def _is_spare(self, author: bytes, content_id: bytes, program: bytes) -> bool:
@@ -255,6 +276,7 @@ class Evidence:
         return [
             Replication(
                 author=author,
+                parent=claim.claim.parent,
                 difference=self.sign * (_mean(children) - _mean(parents)) / MICRO,
                 children=len(children),
                 parents=len(parents),
@@ -311,7 +333,28 @@ class Evidence:
     def _replication(
         self, claim_id: bytes, claim: Claim, author: bytes, children: Mapping[bytes, _Child]
     ) -> Replication | None:
-        numbered = self._numbered(claim_id, claim, author, children)
+        """An identity's comparison: of the claimed programs, or of the same change elsewhere.
+
+        Where it made several, on one parent after the other, the one with most runs counts.
+        """
+        change = self._changes.get(claim.run)
+        based: defaultdict[bytes, list[_Child]] = defaultdict(list)
+        for _, child in sorted(children.items()):
+            if child.program == claim.program:
+                based[claim.parent].append(child)
+            elif child.parent is not None and child.change == change:
+                based[child.parent].append(child)
+        made = [
+            self._comparison(author, base, _numbered(claim_id, author, runs))
+            for base, runs in based.items()
+        ]
+        return min(
+            (one for one in made if one is not None),
+            key=lambda one: (-one.children, -one.parents, one.runs),
+            default=None,
+        )
+
+    def _comparison(self, author: bytes, base: bytes, numbered: list[_Child]) -> Replication | None:
         draw = _shared_draw(numbered)
         if draw is None:
             return None
@@ -321,13 +364,14 @@ class Evidence:
             for row in child.scores
             if (row.draw, row.split) == draw
         ]
-        parents = self._parents(author, claim.parent, draw, numbered)
+        parents = self._parents(author, base, draw, numbered)
         if len(parents) < PARENTS_MIN:
             return None
         mean_child = _mean([micro for _, micro in scored])
         mean_parent = _mean(list(parents.values()))
         return Replication(
             author=author,
+            parent=base,
             difference=self.sign * (mean_child - mean_parent) / MICRO,
             children=len(scored),
             parents=len(parents),
@@ -335,18 +379,6 @@ class Evidence:
             runs=tuple(child.id for child, _ in scored),
             time=max(child.time for child, _ in scored),
         )
-
-    def _numbered(
-        self, claim_id: bytes, claim: Claim, author: bytes, children: Mapping[bytes, _Child]
-    ) -> list[_Child]:
-        """The runs with the seeds they have to have, one for each, in the order of the seeds."""
-        by_seed: dict[int, _Child] = {}
-        for content_id in sorted(children):
-            child = children[content_id]
-            if child.program == claim.program:
-                by_seed.setdefault(child.seed, child)
-        seeds = (replication_seed(claim_id, author, i) for i in range(REPLICATIONS_MAX))
-        return [by_seed[seed] for seed in seeds if seed in by_seed]
 
     def _parents(
         self, author: bytes, parent: bytes, draw: tuple[int, Split], children: list[_Child]
@@ -365,6 +397,15 @@ class Evidence:
                 if known and (old.draw, old.split) == draw:
                     found[old.run] = old.micro
         return found
+
+
+def _numbered(claim_id: bytes, author: bytes, children: Iterable[_Child]) -> list[_Child]:
+    """The runs with the seeds they have to have, one for each, in the order of the seeds."""
+    by_seed: dict[int, _Child] = {}
+    for child in children:
+        by_seed.setdefault(child.seed, child)
+    seeds = (replication_seed(claim_id, author, i) for i in range(REPLICATIONS_MAX))
+    return [by_seed[seed] for seed in seeds if seed in by_seed]
 
 
 def _mean(values: list[int]) -> float:

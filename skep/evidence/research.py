@@ -6,8 +6,11 @@ list of what was kept come out the same after every restart. Nothing here says w
 
 A candidate's life: its first finished run is the *screen*; at one sigma better than its parent it
 is *open* and gets fresh seeds; those re-runs alone, against runs of the champion on the same
-draw, are its evidence. The screen itself is never evidence, because it was selected. Ablations have
-bounds of their own (`skep.evidence.rules`) and count by themselves.
+draw, are its evidence. The screen itself is never evidence for it, because it was selected. What a
+peer offers has no screen: the peer's runs selected it and none here did, so that its first run here
+is evidence already. Once a program is champion its screen is one more of its runs: selected for
+luck, it makes the champion harder to beat. Ablations have bounds of their own
+(`skep.evidence.rules`) and count by themselves.
 """
 
 import math
@@ -18,14 +21,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from skep.evidence.noise import Noise, noise_from
-from skep.evidence.rules import SCREEN_SIGMA, Rule, rule_of
-from skep.ports import ABLATE, Direction
+from skep.evidence.rules import LOG_E_MAX, SCREEN_SIGMA, best_e, rule_of
+from skep.ports import ABLATE, FOREIGN, Direction
 from skep.records import MICRO, PINNED_DRAW, Run, Split
 
 BASELINES_MIN = 3
+"""Runs of the start program before anything is screened."""
+
 E_DROP = 0.1
-LOG_E_MAX = 700.0
-"""Where exp still fits a float; far beyond any verdict."""
 VOIDS_MAX = 2
 FALLS_AFTER = 3
 """Failures in a row after which a program that was kept is no longer the champion."""
@@ -63,7 +66,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
     Attributes:
         delta: screen minus parent, metric units, negative = better; None without a screen.
         effect, e: from re-runs alone; None before the first comparison.
-        reruns: finished re-runs.
+        reruns: finished re-runs; of an offer all finished runs.
         draw, split: validation draw of the re-runs, fixed by the first of them.
         missing: champion runs that still have to be made or re-scored before the next verdict.
         reason: the verdict's numbers in one clause.
@@ -94,7 +97,8 @@ class Research(Struct, frozen=True, kw_only=True):
         baselines: record ids of the champion's runs that comparisons may use.
         noise: the noise floor.
         judged: number of candidates with a verdict (kept, discarded or failed).
-        reopened: number of edits whose screen sent them to re-runs (K of the keep rule).
+        reopened: number of edits whose screen sent them to re-runs, and of offers that were tried
+            (K of the keep rule).
     """
 
     start: bytes
@@ -168,6 +172,8 @@ class Fold:
         self.selected: dict[bytes, int] = {}
         """Of what was kept, how many of its runs got it kept; they come first."""
         self.values: dict[tuple[bytes, int, Split], float] = {}
+        self.screens: dict[bytes, bytes] = {}
+        """The screening run of every program."""
         self.moments: dict[bytes, tuple[int, float]] = {}
         self.squares = self.dof = 0.0
         self.reopened = 0
@@ -281,18 +287,30 @@ class Fold:
         child = self.values[run_id, draw, split]
         parents = self._values_of(candidate.parent, draw, split)
         self.evidence.setdefault(run.program, [])
+        self.screens[run.program] = run_id
         if not parents:
             reason = "its parent has no run on the same draw"
             self._put(replace(candidate, stage="discarded", reason=reason))
             return
         sigma = self._noise().sigma
         delta = child - sum(parents) / len(parents)
+        if run.strategy in FOREIGN:
+            self._try_offer(run_id, run, replace(candidate, delta=delta, draw=draw, split=split))
+            return
         ahead = delta - self._gain_since(candidate.parent)
         reason = f"screen {ahead / sigma:+.1f}σ against the champion"
         bound = rule_of(run.strategy).screen
         stage: Stage = "open" if ahead <= bound * sigma else "discarded"
         self.reopened += stage == "open" and run.strategy != ABLATE
         self._put(replace(candidate, stage=stage, delta=delta, reason=reason))
+
+    def _try_offer(self, run_id: bytes, run: Run, candidate: Candidate) -> None:
+        """What a peer offers was not selected by its first run here, so that it is evidence."""
+        self.reopened += 1
+        self.evidence[run.program].append(run_id)
+        self._learn_noise(run_id, run)
+        self._put(replace(candidate, stage="open", reason="its first run here"))
+        self._judge(run.program, run_id)
 
     def _rerun(self, run_id: bytes, run: Run) -> None:
         candidate = self.candidates[run.program]
@@ -313,7 +331,7 @@ class Fold:
             return
         children = self._values_of(program, candidate.draw, candidate.split)
         parents = self._rivals_of(candidate)
-        needed = max(BASELINES_MIN, len(children))
+        needed = max(BASELINES_MIN if candidate.strategy == ABLATE else 1, len(children))
         candidate = replace(candidate, reruns=len(children), missing=max(needed - len(parents), 0))
         self._put(candidate)
         if candidate.missing or not children:
@@ -369,7 +387,11 @@ class Fold:
             )
         )
         self.champion = candidate.program
-        self.selected[self.champion] = len(self.evidence[self.champion])
+        runs = self.evidence[self.champion]
+        # A screen was selected for its luck, which makes it a parent that is hard to beat.
+        if (screen := self.screens[self.champion]) not in runs:
+            runs.insert(0, screen)
+        self.selected[self.champion] = len(runs)
         self.failures = 0
         sigma = self._noise().sigma
         for rival in [self.candidates[program] for program in self.open]:
@@ -410,20 +432,6 @@ class Fold:
         if parent not in chain:
             return 0.0
         return sum(kept.effect for kept in self.kept[chain.index(parent) :])
-
-
-def best_e(rule: Rule, effect: float, noise: Noise, children: int, parents: int) -> float:
-    """The e-value after all re-runs of a candidate that is better than it looks so far.
-
-    Args:
-        rule: by which it is judged.
-        effect: as measured so far; it may be better by as much as the rule hopes.
-        noise: noise floor.
-        children, parents: runs behind it.
-    """
-    hoped = effect - rule.hope * noise.upper * math.sqrt(1 / children + 1 / parents)
-    log_e = rule.log_e(hoped, noise, children=rule.reruns, parents=max(rule.reruns, parents))
-    return math.exp(min(log_e, LOG_E_MAX))
 
 
 def edits_of(kept: Iterable[Kept]) -> int:

@@ -6,11 +6,16 @@ left out being worth `margin` sigma or more. Whoever makes ablations sees to it 
 simpler; nothing here reads a program.
 """
 
+import math
+
 from msgspec import Struct
 
 from skep.evidence.evalue import EFFECTS_IN_SIGMA, log_e_value
 from skep.evidence.noise import Noise
 from skep.ports import ABLATE
+
+LOG_E_MAX = 700.0
+"""Where exp still fits a float; far beyond any verdict."""
 
 SCREEN_SIGMA = 1.0
 """A screening run must look at least this many sigma better to be re-run."""
@@ -107,3 +112,17 @@ ABLATION = Rule(
 def rule_of(strategy: str) -> Rule:
     """The rule for what a strategy proposes."""
     return ABLATION if strategy == ABLATE else EDIT
+
+
+def best_e(rule: Rule, effect: float, noise: Noise, children: int, parents: int) -> float:
+    """The e-value after all re-runs of a candidate that is better than it looks so far.
+
+    Args:
+        rule: by which it is judged.
+        effect: as measured so far; it may be better by as much as the rule hopes.
+        noise: noise floor.
+        children, parents: runs behind it.
+    """
+    hoped = effect - rule.hope * noise.upper * math.sqrt(1 / children + 1 / parents)
+    log_e = rule.log_e(hoped, noise, children=rule.reruns, parents=max(rule.reruns, parents))
+    return math.exp(min(log_e, LOG_E_MAX))

@@ -121,7 +121,7 @@ def test_what_one_home_finds_another_reruns_adopts_and_builds_upon(tmp_path: Pat
     out = joined(b, lambda: champion(b) == found, "--verify-only")
     joined(b, lambda: built_upon(b, found))
     name = Identity.load(a).name
-    assert f"adopted from {name}: hotter" in out
+    assert f"adopted from {name} ({found.hex()[:12]}): hotter" in out
 
     with Ledger.read(a) as ledger:
         (claim,) = [one.id for one in ledger.said(known_tasks(Home(a))[0].id, "claim")]

@@ -18,6 +18,8 @@ class Stranger:
     def __init__(self, key: Identity) -> None:
         self.key = key
         self.link = Link(key.public[:8], 0, NO_PREVIOUS)
+        self.lines: list[bytes] = []
+        """Record ids of its baselines."""
 
     def says(self, payload: Payload) -> SignedRecord:
         """The next record of its feed."""

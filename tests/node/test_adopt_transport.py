@@ -20,7 +20,7 @@ from skep.events import Event, Judged, Said, Started
 from skep.patch import apply, fingerprint, make
 from skep.ports import Order, Outcome, Strategy
 from skep.records import Claim, Edit, Role, Run, SetConstant, SignedRecord, program_id
-from strategies.adopt import Adopt
+from strategies.adopt import Adopt, short
 from strategies.tune import Tune
 from tests.factories import CPU, make_run
 from tests.gossip.scenes import KEY, SWARM
@@ -158,13 +158,13 @@ async def test_what_a_peer_found_is_rerun_adopted_and_built_upon(
         assert [kept.program for kept in research.kept][:1] == [program_id(BETTER)]
         mine = [run for run in home.runs if run.program == program_id(BETTER)]
         adopting = [run for run in mine if run.strategy == "adopt"]
-        assert len(adopting) >= 2
+        assert len(adopting) >= 1, "the first run here may be enough"
         assert {run.claim for run in adopting} == {records[1].id}
         assert {run.claim for run in home.runs if run not in adopting} == {None}
         assert {run.parent for run in adopting} == {START}
         later = [run for run in home.runs if child(run)]
         (kept,) = [e for e in home.events if isinstance(e, Judged) and e.verdict == "keep"][:1]
-        assert kept.note == f"adopted from {BOB.name}: twice"
+        assert kept.note == f"adopted from {BOB.name} ({short(program_id(BETTER))}): twice"
         assert executor.codes[START] == {"own"}
         assert executor.codes[program_id(BETTER)] == {"stranger"}
         assert {c for run in later for c in executor.codes[run.program]} == {"stranger"}
@@ -278,12 +278,17 @@ async def test_a_program_that_fails_once_it_is_built_upon_gives_way_and_stops_no
     tmp_path: Path, fast_clock: trio.testing.MockClock
 ) -> None:
     class Turning(Judging):
+        """What is made of Eve's program looks two sigma better, so that it has to be run again."""
+
         tried = 0
+
+        def _micro(self, source: str) -> int:
+            return super()._micro(source) - 25_000 * ("LR * 2" in source and source != BETTER)
 
         async def train(self, slot: int, order: Order, report: Callable[..., None]) -> Outcome:
             outcome = await super().train(slot, order, report)
             self.tried += order.source == BETTER
-            turns = order.source == BETTER and self.tried > 2
+            turns = order.source == BETTER and self.tried > 1
             return Outcome(status="crash", reason="boo") if turns else outcome
 
     executor, records = Turning({"LR * 2": GOOD}), better(Stranger(EVE))

@@ -23,9 +23,9 @@ RUNS = """\
 #  program   val_bpb        Δ     σ         e  runs  verdict   description
 0  442af3ea   2.3000        -     -         -     3  baseline  baseline
 1  1e6e2aa6   2.1565  -0.1238  -7.4  1.77e+05     2  keep      LR 0.003 → 0.012
-2  b9fd82d0   2.2409  +0.0730  +5.4         -     1  discard   DEPTH 3 → 9
+2  b9fd82d0   2.2409  +0.0682  +5.0         -     1  discard   DEPTH 3 → 9
 3  f9098d08        -        -     -         -     1  crash     LR 0.012 → 50.0
-4  6eeef2a7   2.2127  +0.0423  +3.1         -     1  discard   say nothing in a comment
+4  6eeef2a7   2.2009  +0.0508  +3.7         -     1  discard   say nothing in a comment
 """
 
 BEST = """\

@@ -28,7 +28,7 @@ commit\tval_bpb\tmemory_gb\tstatus\tdescription
 1e6e2aa\t2.156456\t0.3\tkeep\tLR 0.003 → 0.012
 b9fd82d\t2.240908\t0.3\tdiscard\tDEPTH 3 → 9
 f9098d0\t0.000000\t0.3\tcrash\tLR 0.012 → 50.0
-6eeef2a\t2.212677\t0.3\tdiscard\tsay nothing in a comment
+6eeef2a\t2.200922\t0.3\tdiscard\tsay nothing in a comment
 """
 
 ROW = Experiment(

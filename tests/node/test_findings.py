@@ -74,7 +74,7 @@ def test_show_says_who_found_a_program_and_who_reproduced_it(
     assert f"found by  {BOB.name}  ({BOB.peer_id})\n" in shown
     assert "claim     -0.500000 against its parent, by its author's word\n" in shown
     assert f"  {BOB.name:<24}    1 run  claimed\n" in shown
-    assert f"  {EVE.name:<24}   2 runs  not reproduced\n" in shown
+    assert f"  {EVE.name:<24}   2 runs  not reproduced: +0.200000 (" in shown
     assert "  me                         2 runs  reproduced by me: -0.400000 (" in shown
     assert main(["show", CHILD.hex(), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["found"]

@@ -117,7 +117,7 @@ def test_the_tree_shows_each_edit_under_the_one_it_needs() -> None:
     assert lines[0] == "stories: 4 kept edits, all in the champion"
     assert lines[2].split() == ["edit", "when", "kept", "now"]
     assert [row.split()[0] for row in lines[3:7]] == ["#1", "#2", "└─", "#3"]
-    assert lines[3].startswith("#1 LR 0.003 → 0.01   -9.9σ ±1.6, 1 run   -14.5σ ±1.2, ")
+    assert lines[3].startswith("#1 LR 0.003 → 0.01   -9.1σ ±1.4, 1 run  -14.2σ ±1.2, ")
     assert lines[3].endswith("screen  pays")
     assert lines[4].split()[-2:] == ["-", "untested"]
     assert graph_text(seen, view, ASCII).splitlines()[5].startswith("`- #4")

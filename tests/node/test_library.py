@@ -47,7 +47,16 @@ class Scene:
 
 def lead(author: Stranger, text: str) -> Lead:
     program, key = program_id(text), author.key.public
-    return Lead(program=program, author=key, claim=None, estimate=-0.1, note="")
+    return Lead(
+        program=program,
+        author=key,
+        claim=None,
+        estimate=-0.1,
+        gain=-0.1,
+        parent=program_id(SEED_PROGRAM),
+        chain={},
+        note="",
+    )
 
 
 def line_of(text: str) -> Hunk:

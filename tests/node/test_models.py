@@ -1,6 +1,7 @@
 """Which model a node asks, and what `skep models` tells of it, with a server that is real HTTP."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from node.cli import main
 from node.config import Settings
-from node.models import model_of
+from node.models import OF_APPLE, OF_GPU, OF_HOST, model_of
 from node.recommended import RECOMMENDED, Room, best_for
 from skep.errors import ModelError
 from tests.strategies.endpoint_server import PLAIN, serving_endpoint
@@ -194,3 +195,16 @@ def test_a_server_that_was_named_and_fails_is_one_line(models: Models) -> None:
         )
         server.faults["/api/version"] = Fails(500, "boom")
         assert models("--ollama-url", url, expect=1).startswith(f"skep: ollama at {url} failed: b")
+
+
+def test_the_guide_names_the_best_model_for_each_memory() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "llm.md").read_text()
+    rows = re.findall(r"^\| (\d+) GB \| (\S+) \| (\S+) \| (\S+) \|$", guide, re.M)
+    kinds = ((OF_HOST, False), (OF_GPU, True), (OF_APPLE, True))
+    for gigabytes, *named in rows:
+        found = [
+            best_for(Room(round(share * int(gigabytes) * GIB), "here", fast))
+            for share, fast in kinds
+        ]
+        assert [f"`{one.model.name}`" if one else "-" for one in found] == named
+    assert len(rows) == 6

@@ -82,13 +82,41 @@ def test_runs_of_another_tier_or_scored_otherwise_are_no_offers() -> None:
     assert found.authors == ()
 
 
-def test_what_was_tried_here_or_is_no_better_than_the_own_champion_is_no_offer() -> None:
+def test_what_was_tried_here_is_no_offer() -> None:
     recording = search(-0.15)
     found = heard(peers(), ANN, recording)
+    assert len(leads(found)) == 1
     assert leads(found, own=own_research(recording)) == []
-    ahead_of_it = own_research(search(-0.5, seed=2))
-    other = replace(ahead_of_it, candidates={})
-    assert leads(found, own=other) == []
+
+
+def test_what_an_author_found_is_an_offer_also_where_the_own_champion_is_ahead_of_it() -> None:
+    theirs, mine = search(-0.15), Recording(seed=2)
+    mine.try_out(setting("DEPTH", 4, -0.5))
+    (lead,) = leads(heard(peers(), ANN, theirs), own=mine.research)
+    assert lead.estimate > 0.2, "its program is the worse one"
+    assert lead.gain == sum(kept.effect for kept in own_research(theirs).kept)
+    assert -0.2 < lead.gain < -0.1, "what it found since the start may still be new here"
+    assert lead.chain == {START: 0.0}
+
+
+def test_what_its_author_says_is_no_better_than_what_it_was_made_from_is_no_offer() -> None:
+    found = heard(peers(), ANN, search())
+    found.take(content_id("run x"), ANN, screen("x"))
+    found.take(content_id("claim x"), ANN, claim_of("x", effect=0.1))
+    assert leads(found) == []
+
+
+def test_the_chain_of_a_claim_ends_with_the_program_that_it_is_better_than() -> None:
+    recording = search(-0.15)
+    (kept,) = own_research(recording).kept
+    found = heard(peers(), ANN, recording)
+    found.take(content_id("run x"), ANN, screen("x", parent=kept.program))
+    found.take(content_id("claim x"), ANN, replace(claim_of("x", -0.3), parent=kept.program))
+    best, second = leads(found)
+    assert best.program == content_id("x")
+    assert best.chain == {START: 0.0, kept.program: kept.effect}
+    assert best.gain == kept.effect - 0.3
+    assert second.program == kept.program
 
 
 def test_a_claim_is_an_offer_once_its_screen_is_known_until_its_author_settles_it() -> None:

@@ -1,5 +1,7 @@
 """The rules of an idle slot, as a table over literal states."""
 
+from msgspec.structs import replace
+
 from node.plan import Action, Flight, Propose, Repeat, Stop, Wait
 from node.plan import next_action as decide
 from skep.evidence import Candidate, Noise, Research
@@ -36,6 +38,12 @@ def test_three_baselines_come_first_and_those_in_flight_count() -> None:
     assert next_action(state(0), []) == Repeat(SEED, "baseline")
     assert next_action(state(1), [BASELINE]) == Repeat(SEED, "baseline")
     assert next_action(state(1), [BASELINE, BASELINE]) == Propose()
+
+
+def test_of_a_later_champion_the_runs_that_got_it_kept_will_do() -> None:
+    later = replace(state(1), champion=X)
+    assert next_action(later, []) == Propose()
+    assert next_action(replace(later, baselines=()), []) == Repeat(X, "baseline")
 
 
 def test_without_any_finished_baseline_every_slot_makes_one() -> None:

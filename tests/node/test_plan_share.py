@@ -4,19 +4,8 @@ import random
 
 from msgspec.structs import replace
 
-from node.plan import (
-    ADOPTION_SHARE,
-    DOUBTED_SHARE,
-    Action,
-    Adopt,
-    Flight,
-    Propose,
-    Repeat,
-    Stop,
-    Swarm,
-    Wait,
-    next_action,
-)
+from node.plan import Action, Adopt, Flight, Propose, Repeat, Stop, Wait, next_action
+from node.shares import ADOPTION_SHARE, DOUBTED_SHARE, Swarm
 from skep.evidence import Candidate, Research
 from tests.factories import content_id
 from tests.node.test_plan import SEED, promising, state

@@ -9,9 +9,10 @@ import pytest
 import trio
 import trio.testing
 
-from skep.patch import apply
+from skep.patch import apply, make
 from skep.ports import Proposal, View
 from skep.records import SetConstant, program_id
+from strategies.adopt import short
 from strategies.recombine import Recombine
 from tests.node.recorded import SEED_PROGRAM
 from tests.node.strangers import BOB, Stranger
@@ -26,6 +27,22 @@ class Summing(Judging):
     def _micro(self, source: str) -> int:
         gain = 200_000 * ("DEPTH = 4" in source) + 500_000 * ("LR * 2" in source)
         return 2_000_000 - gain + round(self._rng.gauss(0, 5_000))
+
+
+class Idle:
+    """Goes on with edits of no use, so that there is time to hear something."""
+
+    name = "idle"
+
+    def ready(self, view: View) -> bool:
+        return True
+
+    async def propose(self, view: View) -> Proposal | None:
+        source = view.champion_source + f"UNUSED_{len(view.trials)} = 1\n"
+        edits = make(view.champion_source, source)
+        return Proposal(
+            source=source, parent=view.champion, edits=edits, strategy=self.name, note=""
+        )
 
 
 class Deepen:
@@ -50,12 +67,12 @@ def fast_clock() -> trio.testing.MockClock:
     return trio.testing.MockClock(rate=1000)
 
 
-async def test_an_own_find_comes_back_on_top_of_what_was_adopted(
+async def test_what_a_peer_found_is_put_on_top_of_the_own_find(
     tmp_path: Path, fast_clock: trio.testing.MockClock
 ) -> None:
     executor, both = Summing({}), program_id(apply(BETTER, [DEEPER]))
     async with (
-        node(tmp_path, executor, proposals=3, own=[Recombine(), Deepen()]) as home,
+        node(tmp_path, executor, proposals=None, own=[Recombine(), Deepen(), Idle()]) as home,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(home.researcher.run)
@@ -63,13 +80,16 @@ async def test_an_own_find_comes_back_on_top_of_what_was_adopted(
         await until(lambda: home.researcher.research.champion == own)
         await home.hears(*better(Stranger(BOB)))
         await until(lambda: home.researcher.research.champion == both)
-    assert [kept.program for kept in home.researcher.research.kept] == [
-        own,
-        program_id(BETTER),
-        both,
-    ]
-    strategies = {run.program: run.strategy for run in home.runs if run.strategy != "baseline"}
-    assert strategies == {own: "deepen", program_id(BETTER): "adopt", both: "recombine"}
+        await home.researcher.finish()
+        runs = home.runs
+    assert [kept.program for kept in home.researcher.research.kept] == [own, both]
+    tried = [run for run in runs if run.strategy != "baseline"]
+    strategies = {run.program: run.strategy for run in tried if run.program in (own, both)}
+    assert strategies == {own: "deepen", both: "adopt"}
+    assert {run.claim for run in runs} == {None}, "it is not the program that was claimed"
+    (adopting,) = (run for run in runs if run.strategy == "adopt")
+    assert adopting.note == f"from {BOB.name} ({short(program_id(BETTER))}): twice"
+    assert adopting.parent == own
     assert executor.codes[both] == {"stranger"}, "Bob's text is in it"
 
 
@@ -89,7 +109,8 @@ async def test_a_strangers_text_that_was_not_adopted_never_passes_for_the_own(
     ) as home:
         with trio.move_on_after(2e4):
             await home.researcher.run()
-    tried = {run.program: run.strategy for run in home.runs}
+        runs = home.runs
+    tried = {run.program: run.strategy for run in runs}
     assert tried[program_id(BETTER)] == "adopt"
     assert home.researcher.research.champion == program_id(apply(SEED_PROGRAM, [DEEPER]))
     assert program_id(apply(BETTER, [DEEPER])) not in executor.codes

@@ -55,6 +55,14 @@ def test_a_changed_line_beside_a_set_constant_is_no_conflict() -> None:
     )
 
 
+def test_where_theirs_only_sets_constants_its_comments_and_layout_are_not_looked_at() -> None:
+    ours = BASE.replace("    y = x * x\n    return y\n", "    return abs(x)\n")
+    theirs = "# tuned\n" + with_(BASE, LR=0.01).replace(
+        "    y = x * x\n", "    y = x*x  # square\n"
+    )
+    assert merge(BASE, ours, theirs) == with_(ours, LR=0.01)
+
+
 def test_what_is_there_already_changes_nothing() -> None:
     ours = with_(BASE, LR=0.01).replace("y = x * x", "y = abs(x)")
     assert merge(BASE, ours, BASE.replace("y = x * x", "y = abs(x)")) == ours

@@ -15,16 +15,19 @@ from skep.errors import PromptError
 from strategies.fence import fenced, quoted, trace
 from strategies.plain import one_line
 from strategies.prompt import (
+    Arm,
     Brief,
     Experiment,
     Learnt,
     Passage,
     Prompt,
     Thought,
+    Told,
     choose_format,
     coder,
     crashed,
     critic,
+    editor,
     planner,
     repair,
 )
@@ -64,12 +67,22 @@ DONE = Experiment(
     log='  File "/home/anna/.skep/runs/17/train.py", line 3, in train\nValueError: nan <here>\n',
 )
 
+TOLD = Told(
+    program_md=BRIEF.program_md,
+    metric="val_bpb",
+    direction="min",
+    confirmed=BRIEF.confirmed,
+    refuted=BRIEF.refuted,
+    arms=(Arm(name="tune", tried=40, kept=3, minutes=61.7),),
+)
+
 PROMPTS = {
     "coder-blocks": coder(BRIEF, "blocks", ideas=4, tag=TAG),
     "coder-functions": coder(BRIEF, "functions", ideas=4, tag=TAG, wish="tie the embeddings"),
     "coder-settings": coder(BRIEF, "settings", ideas=4, tag=TAG),
     "planner": planner(BRIEF, ideas=4, tag=TAG),
     "critic": critic(BRIEF, DONE, tag=TAG),
+    "editor": editor(TOLD, tag=TAG),
 }
 
 

@@ -1,0 +1,144 @@
+"""The language model's part of a node, put together: queue, asker, briefing, speaker, thinking.
+
+A node always has it; without a model the queue stays empty and every minute somebody looks whether
+there is one by now.
+"""
+
+import secrets
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gossip.identity import Identity
+from gossip.ledger import Ledger
+from node.asking import Asker, Find
+from node.briefing import Briefing, program_md
+from node.config import Settings
+from node.experiment import Bench
+from node.gate import Gate
+from node.home import Home
+from node.loop import Researcher
+from node.models import model_of
+from node.outgoing import scanner_of
+from node.speaking import Speaker
+from node.spending import Account, cost_of, read_account, write_account, written_by_models
+from node.thinking import Thinking
+from node.verdicts import roots_of
+from skep.events import Event
+from strategies.llm import LLM, Ideas
+from strategies.prompt import Role
+from strategies.servers import server_url, stands_here
+
+TAG_BYTES = 8
+
+
+class Arm:
+    """Thinking, and what can be asked about it.
+
+    Args:
+        settings: name the model, if the user did.
+        home: of the node.
+        identity: whose key must not leave.
+        ledger: where notes go.
+        bench: task, and folder of runs.
+        researcher: whose slots are to have ideas.
+        ideas: the queue.
+        gate: where model and experiments share a GPU.
+        clock: milliseconds since the epoch.
+        emit: called with every event.
+        find: finds the model; by default as the settings say.
+
+    Raises:
+        ConfigError: the file of a key cannot be read.
+        HomeError: what the model has cost so far does not read back.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        home: Home,
+        identity: Identity,
+        ledger: Ledger,
+        bench: Bench,
+        researcher: Researcher,
+        ideas: Ideas,
+        gate: Gate | None,
+        clock: Callable[[], int],
+        emit: Callable[[Event], None],
+        find: Find | None = None,
+    ) -> None:
+        task, notebook = bench.task, researcher.notebook
+        account = read_account(home.root)
+        researcher.charge(LLM, account.whole.seconds)
+        self._ledger = ledger
+        self._task = task.id
+        self._roots = partial(roots_of, home.root, identity.public)
+        public = f"{task.seed_program}\n{program_md(home)}\n{task.name}"
+        scanner = scanner_of(settings, identity.seed, public)
+        self._speaker = Speaker(ledger, task.id, scanner, clock, emit)
+        self._briefing = Briefing(notebook, ledger, bench, researcher.thoughts, home, self._roots)
+        self._asker = Asker(
+            find or partial(model_of, settings),
+            account,
+            partial(self._keep, home.root, researcher),
+            gate,
+            emit,
+        )
+        self.thinking = Thinking(
+            ideas=ideas,
+            asker=self._asker,
+            briefing=self._briefing,
+            notebook=notebook,
+            thoughts=researcher.thoughts,
+            speaker=self._speaker,
+            slots=bench.executor.slots,
+            tag=partial(secrets.token_hex, TAG_BYTES),
+            wake=researcher.consider,
+        )
+        self._notebook = notebook
+
+    def _keep(self, root: Path, researcher: Researcher, account: Account) -> None:
+        """What thinking has cost is kept, and charged to who thinks."""
+        write_account(root, account)
+        researcher.charge(LLM, account.whole.seconds)
+
+    def answer(self) -> dict[str, Any]:
+        """Who thinks, what waits, and what it has cost; plain JSON values."""
+        programs = written_by_models(self._ledger.runs(self._task))
+        kept = {one.program for one in self._notebook.research.kept} & programs
+        cost = cost_of(
+            self._asker.account,
+            runs=len(programs),
+            kept=len(kept),
+            confirmed=self._briefing.confirmed_of(programs),
+        )
+        return {
+            "name": self._asker.name or None,
+            "waiting": self.thinking.waiting,
+            "held_back": self._speaker.blocked,
+            **msgspec.to_builtins(cost),
+        }
+
+    def prompt(self, role: Role) -> dict[str, Any]:
+        """What the model would be sent now; errors as of `Thinking.prompt`."""
+        found = self.thinking.prompt(role)
+        return {
+            "model": self._asker.name or None,
+            "role": role,
+            "system": found.system,
+            "user": found.user,
+        }
+
+
+def gate_of(settings: Settings, backend: str) -> Gate | None:
+    """A gate where a model of this machine and experiments would share a GPU.
+
+    Raises:
+        ConfigError: the address of a server makes no sense.
+    """
+    url = settings.openai_url or server_url(settings.ollama_url)
+    return Gate() if backend != "cpu" and stands_here(url) else None
