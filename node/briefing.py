@@ -86,8 +86,13 @@ class Briefing:
 
     @property
     def can_tell(self) -> bool:
-        """Whether the champion has a score; before, there is nothing to improve on."""
-        return self._notebook.level(self._notebook.research.champion) is not None
+        """Whether the champion has a score and a text; before, there is nothing to improve on.
+
+        After a database was lost its text is rebuilt when the search begins.
+        """
+        champion = self._notebook.research.champion
+        known = champion in self._ledger.programs()
+        return known and self._notebook.level(champion) is not None
 
     def brief(self, query: str) -> Told:
         """Everything that is worth telling now.
