@@ -7,8 +7,6 @@ told is `strategies.prompt`'s business, when it is asked `node.thinking`'s.
 import json
 import math
 from collections.abc import Callable, Sequence
-from importlib import resources
-from pathlib import Path
 from typing import NamedTuple
 
 from gossip.jobs import job_of
@@ -18,6 +16,7 @@ from node.home import Home
 from node.knowledge import topic_of
 from node.literature.shelf import opened
 from node.notebook import SCREEN_PARENTS, Notebook
+from node.program_md import shipped
 from node.ranking import ranked
 from node.thoughts import Hypothesis, Thoughts
 from skep.errors import PatchError
@@ -313,14 +312,7 @@ def program_md(home: Home) -> str:
         with open(home.program_md, "rb") as file:
             return file.read(PROGRAM_MD_BYTES).decode(errors="replace")
     except OSError:
-        return shipped_program_md()
-
-
-def shipped_program_md() -> str:
-    """The program.md that comes with Skep, from the package or from a checkout."""
-    packaged = resources.files("node").joinpath("program.md")
-    checkout = Path(__file__).parents[1] / "program.md"
-    return packaged.read_text("utf-8") if packaged.is_file() else checkout.read_text("utf-8")
+        return shipped().read_text("utf-8")
 
 
 def added_lines(before: str, after: str) -> list[str]:

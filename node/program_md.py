@@ -28,8 +28,11 @@ TAG_BYTES = 8
 
 def program_file(home: Home) -> Path:
     """The program.md that counts: that of the home, else the one that comes with Skep."""
-    if home.program_md.exists():
-        return home.program_md
+    return home.program_md if home.program_md.exists() else shipped()
+
+
+def shipped() -> Path:
+    """The program.md that comes with Skep, from a checkout or from the package."""
     beside = Path(skep.__file__).parent.parent / SHIPPED
     return beside if beside.exists() else Path(__file__).with_name(SHIPPED)
 

@@ -8,13 +8,14 @@ import msgspec
 from cyclopts import Parameter
 from msgspec import Struct
 
+from gossip.identity import Identity
 from node.cli.knowledge import gathered
 from node.cli.output import AsJson, TaskName, emit, printable, say
 from node.cli.reading import NOTHING_YET, reading
 from node.config import Settings, home_folder, load
-from node.guarded import scanner_of
 from node.home import Home, write_atomic
 from node.models import model_of
+from node.outgoing import scanner_of
 from node.program_md import program_file, read_program, suggest, told_of
 from skep.errors import ConfigError
 from strategies.program_text import Suggestion, diff
@@ -100,7 +101,7 @@ async def _asked(settings: Settings, told: Told) -> tuple[str, Suggestion | None
     found = await model_of(settings)
     if found is None:
         raise ConfigError(NO_MODEL, "See `skep models`.")
-    scanner = scanner_of(settings, public=told.program_md)
+    scanner = scanner_of(settings, Identity.load(settings.home).seed, public=told.program_md)
     return found.name, await suggest(found, told, scanner)
 
 

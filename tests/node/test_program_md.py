@@ -195,7 +195,7 @@ def test_what_names_this_machine_does_not_get_into_the_text(
     propose: Propose, tmp_path: Path
 ) -> None:
     leak = Say(instead(f"- All of it lies in {tmp_path}."))
-    assert "the path of the home" in propose(script=[leak, leak], expect=1)
+    assert "a path of this machine" in propose(script=[leak, leak], expect=1)
 
 
 def test_without_a_model_or_an_answer_it_says_so(propose: Propose) -> None:
