@@ -2,10 +2,11 @@
 
 Runs the shipped `tune` strategy for many trials of one run each, without the keep rule: the
 champion is simply the best so far, which at this length is what a search for its own sake would
-do. At the end the best programs by repeated runs are trained anew with fresh seeds and scored on
-draws that the search never saw, beside the seed program.
+do. At the end the best programs of one run each are trained anew with fresh seeds and scored on
+draws that the search never saw, beside the seed program; with --judged-at they get another budget
+there, so that a cheap search says something of a longer one (at least so much can be had).
 
-    python scripts/bench/headroom.py FOLDER [--trials 500] [--budget 20] [--json]
+    python scripts/bench/headroom.py FOLDER [--trials 500] [--budget 20] [--judged-at 20] [--json]
 
 Trials are noted in FOLDER as they end, and a search that was broken off goes on from there.
 """
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--trials", type=int, default=500)
     parser.add_argument("--budget", type=float, default=20.0)
+    parser.add_argument("--judged-at", type=float, help="reference-seconds; the same as --budget")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     print(json.dumps(trio.run(measure, options), indent=None if options.json else 2))
@@ -46,8 +48,9 @@ async def measure(options: argparse.Namespace) -> dict[str, object]:
         notes = options.folder / f"headroom-{task}.jsonl"
         search = Search(lab, options.trials, notes, quiet=options.json)
         await search.run()
-        start = lab.task.facts.seed_program
-        finalists = [start, *search.best(FINALISTS)]
+        finalists = [lab.task.facts.seed_program, *search.best(FINALISTS)]
+    judged_at = options.judged_at or options.budget
+    async with laboratory(options.folder, budget_s=judged_at) as lab:
         jobs = [(text, 500_000 + i) for text in finalists for i in range(FINAL_SEEDS)]
         rows = await lab.run_all(jobs, FRESH_DRAWS, search.tell)
     means = [
@@ -60,6 +63,7 @@ async def measure(options: argparse.Namespace) -> dict[str, object]:
     return {
         "trials": options.trials,
         "budget_s": options.budget,
+        "judged_at_s": judged_at,
         "seed_program": round(means[0], 5),
         "finalists": [round(mean, 5) for mean in means[1:]],
         "headroom": round(means[0] - best, 5),

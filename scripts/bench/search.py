@@ -4,8 +4,8 @@ Every method searches from the seed program with several seeds. What it would ch
 the trials and after all is trained again with fresh seeds and scored on fresh draws, the same
 ones for everybody; those scores alone are compared, by a bootstrap over searches and seeds.
 
-    python scripts/bench/search.py FOLDER [--methods tune "tpe 1.7x"] [--seeds 5] [--trials 60]
-        [--judges 8] [--budget 8]
+    python scripts/bench/search.py FOLDER [--methods tune "tpe 1.7x"] [--seeds 5] [--first 0]
+        [--trials 60] [--judges 8] [--budget 8]
 
 Resumable: FOLDER keeps every run. `--json` prints the report alone, as one line. Takes about three
 hours on two cores.
@@ -132,7 +132,8 @@ async def compare(options: argparse.Namespace) -> dict[str, Any]:
         if not options.json:
             print(f"{(time.monotonic() - started) / 60:6.1f} min  {line}", flush=True)
 
-    studies = [Study(method, seed) for seed in range(options.seeds) for method in options.methods]
+    seeds = range(options.first, options.first + options.seeds)
+    studies = [Study(method, seed) for seed in seeds for method in options.methods]
     async with laboratory(options.folder, budget_s=options.budget) as lab:
         chosen = await search_all(lab, studies, options.trials, tell)
         default = lab.task.facts.seed_program
@@ -153,8 +154,7 @@ async def compare(options: argparse.Namespace) -> dict[str, Any]:
         report[f"after {trials}"] = {
             method: {
                 "mean": round(float(found.mean()), 5),
-                "best": round(float(found.mean(1).min()), 5),
-                "worst": round(float(found.mean(1).max()), 5),
+                "searches": [round(float(mean), 5) for mean in found.mean(1)],
                 "tune_minus_this": [round(x, 5) for x in interval(scores["tune"], found)]
                 if method != "tune"
                 else None,
@@ -170,6 +170,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="the first of these seeds")
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--judges", type=int, default=8)
     parser.add_argument("--budget", type=float, default=8.0)

@@ -90,6 +90,8 @@ class Say(Struct, frozen=True):
 
     text: str
     thinking: str = ""
+    seconds: float = 0.0
+    """So long it takes before its last words; other requests are answered meanwhile."""
 
 
 class Fails(Struct, frozen=True):
@@ -303,6 +305,7 @@ class OllamaServer:
         }
         end = {"done": True, "done_reason": "length" if cut else "stop"} | counts
         if asked.get("stream") is False:
+            await trio.sleep(said.seconds)
             whole = {
                 "role": "assistant",
                 "content": "".join(p for k, p in spoken if k == "content"),
@@ -313,6 +316,7 @@ class OllamaServer:
         for kind, piece in spoken:
             message = {"role": "assistant", "content": ""} | {kind: piece}
             await exchange.write(_line(_part(asked, message) | {"done": False}))
+            await trio.sleep(said.seconds / len(spoken))
         await exchange.write(_line(_part(asked, {"role": "assistant", "content": ""}) | end))
         await exchange.end()
 
