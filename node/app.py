@@ -234,6 +234,7 @@ class _Session:
             else None
         )
         self._membership = None if settings.solo else self._join(role)
+        self._researcher.hope = self._hope
         if self._membership is not None:
             self._researcher.heed(self._membership.announced)
         door = self._membership.door if self._membership else None
@@ -247,6 +248,12 @@ class _Session:
             sandbox=_sandbox(node),
         )
         self._judged = self._kept = self._runs = 0
+
+    def _hope(self) -> str:
+        """What a node without ideas of its own can wait for."""
+        model = self._arm is not None and self._arm.has_model
+        hopes = ["what peers find"] if self._membership else []
+        return " and ".join([*hopes, "ideas of the model"] if model else hopes)
 
     def _join(self, role: Role) -> Membership:
         node = self._node

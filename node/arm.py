@@ -106,6 +106,11 @@ class Arm:
         write_account(root, account)
         researcher.charge(LLM, account.whole.seconds)
 
+    @property
+    def has_model(self) -> bool:
+        """Whether one was found, though it may have gone since."""
+        return bool(self._asker.name)
+
     def answer(self) -> dict[str, Any]:
         """Who thinks, what waits, and what it has cost; plain JSON values."""
         programs = written_by_models(self._ledger.runs(self._task))

@@ -1,4 +1,4 @@
-"""What each strategy has brought on this machine, and what it took. Pure.
+"""What each strategy has brought on this machine, what it took, and whether all are stuck. Pure.
 
 Every experiment counts a little less with each that comes after it: what worked on the start
 program need not work any more.
@@ -8,11 +8,19 @@ from collections.abc import Iterable, Mapping
 
 from skep.evidence import Research
 from skep.evidence.research import SETTLED
-from skep.ports import Arm
+from skep.ports import ABLATE, FOREIGN, Arm
 from skep.records import Run
+from strategies.policy import PRIOR_WEIGHT
 
 DECAY = 0.97
 """Weight of an experiment against that of the one after it."""
+
+HOPED_SHARE, STUCK_SHARE = 1 / 13, 0.01
+"""Part of one's ideas that are kept: as is believed where nothing is known, and where one is stuck:
+after 41 failures in a row."""
+
+SERVING = frozenset({*FOREIGN, ABLATE})
+"""Strategies that are not about better programs, or not about own ideas of them."""
 
 
 def arms(
@@ -53,6 +61,19 @@ def arms(
         )
         for name, arm in found.items()
     }
+
+
+def is_stuck(research: Research) -> bool:
+    """Whether hardly anything can be expected of ideas like the latest.
+
+    That is where of the next hundred not one would be kept, by what is believed at the start of
+    one idea in 13, and has failed since the last that was kept.
+    """
+    failed = 0
+    for one in research.candidates.values():
+        if one.stage in SETTLED and one.strategy not in SERVING:
+            failed = 0 if one.stage == "kept" else failed + 1
+    return HOPED_SHARE * PRIOR_WEIGHT / (PRIOR_WEIGHT + failed) < STUCK_SHARE
 
 
 def _older(arm: Arm) -> Arm:

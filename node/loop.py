@@ -91,6 +91,8 @@ class Researcher:
         self._resumed.set()
         self._pauses = 0
         self._failures: Counter[bool] = Counter()
+        self.hope: Callable[[], str] = str
+        """Where something to try may still come from, in words; empty if from nowhere."""
         self._best: Best | None = None
         self._told_idle = False
         self._falls = 0
@@ -281,13 +283,16 @@ class Researcher:
         return job
 
     def _out_of_ideas(self) -> Wait | Stop:
-        if self._role == "full":
-            self._emit(Said("nothing is left to try: no strategy has a proposal for this program"))
-            return Stop()
+        full = self._role == "full"
+        hope = self.hope() if full else "what peers find"
+        if hope:
+            told = f"nothing to {'try' if full else 'verify'} at the moment; waiting for {hope}"
+        else:
+            told = "nothing is left to try: no strategy has a proposal for this program"
         if not self._told_idle:
-            self._emit(Said("nothing to verify at the moment; waiting for what peers find"))
+            self._emit(Said(told))
         self._told_idle = True
-        return Wait()
+        return Wait() if hope else Stop()
 
     # Doing
 

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from gossip.jobs import Job, job_of
 from gossip.wire import carries
 from node.adoption import Adoption
+from node.arms import is_stuck
 from node.experiment import (
     Bench,
     Parent,
@@ -320,6 +321,7 @@ class Notebook:
             finds=() if offers or claims else self._makeup.finds(research),
             steps=() if offers else self._makeup.due(research, flying),
             foreign=self.provenance.code_of(champion) == "stranger",
+            stuck=is_stuck(research),
         )
 
     def claims_open(self, flying: Collection[Job]) -> list[Offer]:

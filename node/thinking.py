@@ -13,6 +13,7 @@ from collections.abc import Callable
 import trio
 from msgspec import Struct
 
+from node.arms import is_stuck
 from node.asking import Asker
 from node.briefing import Briefing, Told, added_lines
 from node.notebook import Notebook
@@ -53,6 +54,9 @@ ABSENT_S = 60.0
 
 CODER_T, PLANNER_T, CRITIC_T = 0.7, 0.9, 0.2
 """How freely each draws."""
+
+STUCK_T = 1.1
+"""How freely coder and planner draw where nothing has helped for long."""
 
 SAME = 0.7
 """Part of the words of both that two hypotheses share where one is the other."""
@@ -195,12 +199,13 @@ class Thinking:
                     break
 
     async def _think(self, at: At) -> None:
+        stuck = is_stuck(self._notebook.research)
         if self._coded >= PLAN_EVERY and len(self._wishes) <= FOLLOWED_MAX:
             self._coded = 0
-            await self._plan(at(PLANNER_T))
+            await self._plan(at(STUCK_T if stuck else PLANNER_T))
         else:
             self._coded += 1
-            await self._code(at(CODER_T))
+            await self._code(at(STUCK_T if stuck else CODER_T))
 
     async def _code(self, ask: Ask) -> None:
         wish = self._wishes[0] if self._wishes else Wish("")

@@ -212,6 +212,7 @@ class View(Struct, frozen=True, kw_only=True):
         steps: edits that were kept, oldest first; none while one is being left out, or ablations
             have had their share of the runs.
         foreign: whether the champion holds text of strangers.
+        stuck: whether so many ideas in a row have failed that it is time to look farther away.
     """
 
     task: TaskFacts
@@ -227,6 +228,7 @@ class View(Struct, frozen=True, kw_only=True):
     finds: tuple[Find, ...] = ()
     steps: tuple[Step, ...] = ()
     foreign: bool = False
+    stuck: bool = False
 
 
 class Proposal(Struct, frozen=True, kw_only=True):

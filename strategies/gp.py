@@ -61,13 +61,13 @@ class Posterior:
 
     def __init__(self, points: Array, scores: Array, noise: Array) -> None:
         self.points, self.scores, self.noise = points, scores, noise
-        distances = _distances(points, points)
-        fits = [_Fit(distances, scores, noise, length) for length in LENGTHS]
+        apart = distances(points, points)
+        fits = [_Fit(apart, scores, noise, length) for length in LENGTHS]
         self._fit = max(fits, key=lambda fit: fit.log_likelihood)
 
     def predict(self, points: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the noiseless score at [m, d] points: shapes [m]."""
-        cross = matern(_distances(points, self.points), self._fit.length)
+        cross = matern(distances(points, self.points), self._fit.length)
         spread = np.linalg.solve(self._fit.factor, cross.T)
         variance = np.maximum(1 - (spread**2).sum(0), 1e-9)
         return np.asarray(cross @ self._fit.weights), np.asarray(np.sqrt(variance))
@@ -100,8 +100,8 @@ def matern(distances: Array, length: float) -> Array:
     return np.asarray((1 + scaled + scaled**2 / 3) * np.exp(-scaled))
 
 
-def _distances(left: Array, right: Array) -> Array:
-    """Euclidean distances between [n, d] and [m, d] points: shape [n, m]."""
+def distances(left: Array, right: Array) -> Array:
+    """Euclidean distances between points of shapes [n, d] and [m, d]: shape [n, m]."""
     squares = (left**2).sum(1)[:, None] + (right**2).sum(1)[None] - 2 * left @ right.T
     return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
 
@@ -132,7 +132,7 @@ def believe(points: Array, scores: Array, runs: Array, sigma: float) -> Belief:
     scale = max(float(scores.std()), SPREAD_MIN * sigma, TINY)
     standard = np.clip((scores - np.median(scores)) / scale, CLIP_LOW, CLIP_HIGH)
     noise = np.maximum(sigma**2 / runs / scale**2, NOISE_MIN)
-    nearest = _distances(points, points[[int(np.argmin(standard))]])[:, 0]
+    nearest = distances(points, points[[int(np.argmin(standard))]])[:, 0]
     active = np.sort(np.argsort(nearest, kind="stable")[:ACTIVE_MAX])
     posterior = Posterior(points[active], standard[active], noise[active])
     mean, _ = posterior.predict(points[active])
@@ -178,7 +178,7 @@ def suggest(
     """
     candidates = moves(centre, axes, belief.radius, rng)
     if len(pending):
-        candidates = candidates[_distances(candidates, pending).min(1) > PENDING_REACH]
+        candidates = candidates[distances(candidates, pending).min(1) > PENDING_REACH]
     posterior = belief.posterior.believing(pending)
     target = float(posterior.predict(posterior.points)[0].min())
     mean, spread = posterior.predict(candidates)
@@ -228,5 +228,5 @@ def penalty(candidates: Array, failed: Array) -> Array:
     """What nearness to points that crashed adds to the expected score, shape [m]."""
     if not len(failed):
         return np.zeros(len(candidates))
-    nearest = np.asarray(_distances(candidates, failed).min(1))
+    nearest = np.asarray(distances(candidates, failed).min(1))
     return np.asarray(FAILURE_PENALTY * np.exp(-(nearest**2) / FAILURE_REACH))

@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from skep.constants import Value
 from skep.patch import apply, fingerprint
 from skep.ports import Proposal, View
 from skep.records import Number, SetConstant
 from strategies.constants import Axis, Coordinate, coordinates, form, words
-from strategies.gp import Array, Belief, believe, suggest
+from strategies.gp import RADIUS_MAX, Array, Belief, believe, distances, suggest
 
 OPENING = (("LR", 1.3), ("BATCH", -1.0), ("LR", 1.3), ("BATCH", -1.0))
 """The first moves, in units from the incumbent of the time: rate and batch size are what a plain
@@ -25,6 +26,9 @@ program most often has wrong. Best single run of `stories` at 4 reference-second
 """
 FAR = 4.0
 """Runs farther than this (in units) from the champion on an axis count as that far."""
+
+WIDER = 2.0
+"""The trust region is so many times as wide while the search is stuck."""
 
 
 class Tune:
@@ -70,6 +74,7 @@ class Family(Struct, frozen=True):
         pending: what is queued or running, shape [p, d].
         tried: how many programs besides the champion were run or are running, of any family.
         sigma: noise of one run.
+        stuck: whether what is near the best has brought nothing for long.
     """
 
     values: Mapping[str, Value]
@@ -82,10 +87,14 @@ class Family(Struct, frozen=True):
     pending: Array
     tried: int
     sigma: float
+    stuck: bool = False
 
     def candidates(self, rng: np.random.Generator) -> Iterator[Array]:
-        """Points worth running, best first."""
+        """Points worth running, best first; around another one than the best where it is stuck."""
         belief, centre = self._belief()
+        if self.stuck and len(self.points) > 1:
+            belief = replace(belief, radius=min(WIDER * belief.radius, RADIUS_MAX))
+            centre = self.points[rng.choice(len(self.points), p=self._chances(belief.radius))]
         axes = [
             coordinate.axis(coordinate.decode(place))
             for coordinate, place in zip(self.space, centre, strict=True)
@@ -110,6 +119,14 @@ class Family(Struct, frozen=True):
             for value in [tuple(items) if isinstance(self.values[name], tuple) else items[0]]
             if value != self.values[name]
         )
+
+    def _chances(self, reach: float) -> Array:
+        """How likely the search is to go on from each point: good ones with few near them."""
+        apart = self.scores - np.median(self.scores)
+        scale = max(float(np.median(np.abs(apart))), self.sigma)
+        good = 1.0 / (1.0 + np.exp(np.clip(apart / scale, -FAR, FAR)))
+        near = (distances(self.points, self.points) < reach).sum(1)
+        return np.asarray(good / near / (good / near).sum())
 
     def _belief(self) -> tuple[Belief, Array]:
         """The fitted history, and the incumbent; the champion where nothing has a score yet."""
@@ -165,6 +182,7 @@ def gather(view: View) -> Family | None:
         pending=stack([place(source) for source in view.pending]),
         tried=sum(t.program != view.champion for t in view.trials) + len(view.pending),
         sigma=view.sigma,
+        stuck=view.stuck,
     )
 
 

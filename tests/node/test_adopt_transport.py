@@ -216,6 +216,32 @@ async def test_a_node_that_only_verifies_waits_and_wakes_when_something_is_offer
     assert {e.strategy for e in home.events if isinstance(e, Started)} == {"baseline", "adopt"}
 
 
+@pytest.mark.parametrize("hope", ["", "what peers find"])
+async def test_a_node_out_of_ideas_ends_or_waits_for_whoever_may_have_some(
+    tmp_path: Path, fast_clock: trio.testing.MockClock, hope: str
+) -> None:
+    executor = Judging({"LR * 2": GOOD})
+    async with (
+        node(tmp_path, executor, proposals=None, own=()) as home,
+        trio.open_nursery() as nursery,
+    ):
+        home.researcher.hope = lambda: hope
+        if not hope:
+            await home.researcher.run()
+            assert [e.text[:23] for e in home.events if isinstance(e, Said)] == [
+                "nothing is left to try:"
+            ]
+            return
+        nursery.start_soon(home.researcher.run)
+        await trio.sleep(500)
+        assert [e.text for e in home.events if isinstance(e, Said)] == [
+            "nothing to try at the moment; waiting for what peers find"
+        ]
+        await home.hears(*better(Stranger(BOB)))
+        await until(lambda: home.researcher.research.champion != START)
+        await home.researcher.finish()
+
+
 async def test_a_program_that_has_to_be_fetched_is_tried_once_it_is_there(
     tmp_path: Path, fast_clock: trio.testing.MockClock
 ) -> None:

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from node.arms import DECAY, arms
+from node.arms import DECAY, arms, is_stuck
 from skep.evidence import Kept, Research
 from tests.factories import content_id, make_run
 from tests.node.test_plan import promising, state
@@ -61,3 +61,18 @@ def test_thinking_is_charged_to_who_thought() -> None:
     found = arms(research, runs(research), {"llm": 100.0})["llm"]  # type: ignore[arg-type]
     assert found.tried == pytest.approx(1 + DECAY)
     assert found.seconds == pytest.approx((20 + 50) * (1 + DECAY))
+
+
+def test_a_node_is_stuck_after_forty_failures_in_a_row_and_no_more_once_something_is_kept() -> None:
+    failure, own_idea = ("tune", "discarded", 0.0), ("llm", "failed", 0.0)
+    assert not is_stuck(settled(*[failure] * 20, *[own_idea] * 20))
+    assert is_stuck(settled(*[failure] * 20, *[own_idea] * 21))
+    assert is_stuck(settled(("tune", "kept", -2.0), *[failure] * 41))
+    assert not is_stuck(settled(*[failure] * 41, ("tune", "kept", -2.0)))
+    assert not is_stuck(settled(*[failure] * 40, *[("tune", "open", 0.0)] * 9))
+
+
+@pytest.mark.parametrize("strategy", ["adopt", "replicate", "ablate"])
+def test_what_serves_others_or_simplicity_tells_nothing_of_the_own_ideas(strategy: str) -> None:
+    assert not is_stuck(settled(*[(strategy, "discarded", 0.0)] * 60))
+    assert is_stuck(settled(*[("tune", "discarded", 0.0)] * 41, (strategy, "kept", -2.0)))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
@@ -190,3 +191,25 @@ async def test_it_gives_up_when_every_setting_is_known() -> None:
 async def test_a_view_without_any_result_still_gets_a_proposal() -> None:
     found = await propose(view(trial(PROGRAM, failed=1), *(trial(f"x = {n}\n") for n in range(9))))
     assert found.edits
+
+
+def starts_and_lengths(stuck: bool) -> tuple[float, float]:
+    """Of forty proposals: how many leave the best program's rate, and how many units they move."""
+    near = [trial(variant(LR=3e-3 * 1.02**n), 2.3) for n in range(1, 8)]
+    history = (*HISTORY, trial(variant(LR=7.4e-4, DEPTH=2), 2.05), *near)
+    family = gather(view(*history, stuck=stuck))
+    assert family is not None
+    best = family.points[family.scores.argmin()]
+    moved = [next(family.candidates(np.random.default_rng(seed))) - best for seed in range(40)]
+    rate = [one.name for one in family.space].index("LR")
+    return (
+        float(np.mean([abs(step[rate]) > 1.6 for step in moved])),
+        float(np.mean([np.linalg.norm(step) for step in moved])),
+    )
+
+
+def test_a_stuck_search_goes_farther_and_on_from_other_good_programs() -> None:
+    usual, wider = starts_and_lengths(stuck=False), starts_and_lengths(stuck=True)
+    assert usual[0] == 0.0
+    assert wider[0] > 0.3
+    assert wider[1] > 1.5 * usual[1]
