@@ -109,15 +109,16 @@ class WarmWorker:
         with theirs:
             child = await launcher.spawn(command.argv, command.env, {CONTROL: theirs.fileno()})
         worker = cls(child, Channel(ours), backend)
+        ready = None
         try:
-            with trio.fail_after(START_S):
+            with trio.move_on_after(START_S) as waiting:
                 ready = await worker._channel.receive()
-        except BaseException:
-            await worker.kill()
-            raise
+        finally:
+            if ready is None:
+                await worker.kill()
         if ready is None:
-            await worker.kill()
-            raise TrainerFault(f"a worker did not start: {worker._last_words()}")
+            late = f"it took more than {START_S:.0f} s" if waiting.cancelled_caught else ""
+            raise TrainerFault(f"a worker did not start: {late or worker._last_words()}")
         return worker
 
     async def run(

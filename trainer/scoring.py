@@ -75,15 +75,16 @@ class Scorer:
             env = {"LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
             child = await launcher.spawn(argv, env, {CONTROL: theirs.fileno()})
         scorer = cls(child, Channel(ours))
+        first = None
         try:
-            with trio.fail_after(START_S):
+            with trio.move_on_after(START_S) as waiting:
                 first = await scorer._channel.receive()
-        except BaseException:
-            await scorer.kill()
-            raise
+        finally:
+            if first is None:
+                await scorer.kill()
         if first is None:
-            await scorer.kill()
-            raise TrainerFault(f"a scorer did not start: {child.log.tail}")
+            late = f"it took more than {START_S:.0f} s" if waiting.cancelled_caught else ""
+            raise TrainerFault(f"a scorer did not start: {late or child.log.tail}")
         scorer.meta = msgspec.convert({"values": first["meta"]}, Meta)
         return scorer
 

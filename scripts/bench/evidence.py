@@ -1,7 +1,7 @@
 """How often is the swarm's verdict fooled, and what does it miss? Simulated worlds, shipped code.
 
-    python scripts/bench/evidence.py [--worlds ABCDEFGH] [--repeats 40] [--runs 1500]
-                                     [--liars 0] [--lower] [--processes 2] [--json]
+    python scripts/bench/evidence.py [--worlds ABCDEFGH] [--repeats 40] [--first 0]
+                                     [--runs 1500] [--liars 0] [--lower] [--processes 2] [--json]
 
 prints the rows of a table, one for each world. False ones are claims ever confirmed whose true
 effect is none; their rate is the mean over searches, its upper limit the exact binomial one (95 %,
@@ -43,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--worlds", default="".join(WORLDS))
     parser.add_argument("--repeats", type=int, default=40)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first of them")
     parser.add_argument("--runs", type=int, default=1500)
     parser.add_argument("--liars", type=int, default=0)
     parser.add_argument("--lower", action="store_true")
@@ -55,7 +56,8 @@ def main() -> None:
     with Pool(options.processes) as pool:
         for world in options.worlds:
             search = keep_if_lower if options.lower else panel
-            jobs = [(world, n, options.runs, options.liars) for n in range(options.repeats)]
+            seeds = range(options.first, options.first + options.repeats)
+            jobs = [(world, seed, options.runs, options.liars) for seed in seeds]
             row = {"world": world, "liars": options.liars, **summary(pool.starmap(search, jobs))}
             rows.append(row)
             if not options.json:

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from skep.errors import TrainerFault
 from trainer import sandbox
 from trainer.hardware import find_device, nvidia_gpus
 from trainer.launcher import Launcher
 from trainer.phases import WarmWorker
+from trainer.scoring import Scorer
 
 
 @pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there is an NVIDIA driver")
@@ -30,3 +32,18 @@ async def test_a_worker_describes_the_machine(tmp_path: Path) -> None:
     assert environment.isa
     assert environment.sandbox == backend.name
     assert 100_000 < environment.probe_ns < 10_000_000_000
+
+
+async def test_helpers_that_start_too_slowly_are_a_fault_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.phases.START_S", 0.01)
+    monkeypatch.setattr("trainer.scoring.START_S", 0.01)
+    backend, _ = sandbox.choose()
+    prepare = tmp_path / "prepare.py"
+    prepare.write_text("import time\ntime.sleep(60)\n")
+    async with Launcher.open() as launcher:
+        with pytest.raises(TrainerFault, match="a worker did not start: it took more than 0 s"):
+            await WarmWorker.start(launcher, backend, slot=0, scratch=tmp_path, devices=False)
+        with pytest.raises(TrainerFault, match="a scorer did not start: it took more than 0 s"):
+            await Scorer.start(launcher, prepare, tmp_path)
