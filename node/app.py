@@ -31,7 +31,7 @@ from node.gate import Gated
 from node.history import history
 from node.home import Home, hold, remember_task
 from node.loop import Researcher
-from node.machine import settle
+from node.machine import renew, settle
 from node.provenance import Provenance
 from node.status import Status
 from node.swarm import SOFTWARE, Membership, place_of
@@ -133,6 +133,7 @@ async def open_node(
         own = Provenance(task.facts, lambda program: None).code_of(task.facts.seed_program)
         if refused := policy.refusal(own):
             raise refused
+        renew(home)
         jobs = settings.jobs or await default_slots(task, settings.device)
         async with (
             Ledger.open(

@@ -2,7 +2,8 @@
 
 The probe kernel's time is part of the tier, and a start beside other work measures it too slow. A
 tier that flips would orphan every run made before; so the home notes the first time that was
-measured on a device and stays with it. Deleting `machine.json` has it measured anew.
+measured on a device and stays with it. Deleting `machine.json` has it measured anew, and torch asked
+anew what is here.
 """
 
 import msgspec
@@ -10,6 +11,13 @@ from msgspec.structs import replace
 
 from node.home import Home, write_atomic
 from skep.records import Environment
+from trainer.remembered import FACTS
+
+
+def renew(home: Home) -> None:
+    """Before a start: where nothing is noted, what the trainer remembers does not count either."""
+    if not home.machine.exists():
+        (home.root / FACTS).unlink(missing_ok=True)
 
 
 def settle(home: Home, measured: Environment) -> Environment:

@@ -4,13 +4,13 @@ torch is asked in a phase of a worker, never here. What NVIDIA's driver says com
 which can block and therefore runs in a thread.
 """
 
+import ctypes
 import os
 import platform
 import sys
 from pathlib import Path
 
 import psutil
-import pynvml
 import trio
 from msgspec import Struct
 
@@ -36,13 +36,12 @@ class Gpu(Struct, frozen=True):
     driver: str
 
 
-async def find_device(worker: WarmWorker, device: str, backend: str) -> tuple[str, Environment]:
-    """Settle on a device and describe the machine.
+async def find_device(worker: WarmWorker, device: str) -> Facts:
+    """Settle on a device, and what torch knows of it.
 
     Args:
         worker: is asked.
         device: `auto` (CUDA, else MPS, else CPU), or one by name.
-        backend: name of the sandbox.
 
     Raises:
         ConfigError: there is no such device here.
@@ -67,10 +66,16 @@ async def find_device(worker: WarmWorker, device: str, backend: str) -> tuple[st
             f"there is no device {device} here, as far as torch {facts.torch} can tell",
             "Use --device auto, or install a torch that was built for it.",
         )
-    return facts.device, _environment(facts, backend)
+    return facts
 
 
-def _environment(facts: Facts, sandbox: str) -> Environment:
+def environment_of(facts: Facts, sandbox: str) -> Environment:
+    """The machine as it goes into every run.
+
+    Args:
+        facts: of the device that is used.
+        sandbox: name of its backend.
+    """
     kind = facts.device.partition(":")[0]
     is_rocm = kind == "cuda" and "hip" in facts.torch
     return Environment(
@@ -107,6 +112,13 @@ async def nvidia_gpus() -> list[Gpu] | str:
 
 
 def _ask_nvml() -> list[Gpu] | str:
+    if sys.platform == "linux":
+        try:
+            ctypes.CDLL("libnvidia-ml.so.1")
+        except OSError:
+            return "no NVIDIA GPU"
+    import pynvml  # so large that whoever has no driver is spared it: 0.1 s
+
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
@@ -122,6 +134,8 @@ def _ask_nvml() -> list[Gpu] | str:
 
 
 def _describe(handle: object, driver: str) -> Gpu:
+    import pynvml
+
     memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
     return Gpu(
         name=str(pynvml.nvmlDeviceGetName(handle)),

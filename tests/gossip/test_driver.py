@@ -73,7 +73,7 @@ async def test_a_database_that_cannot_be_written_keeps_a_node_from_nothing_else(
 ) -> None:
     one, other = pair
     store: Any = one.ledger._store
-    store._database.execute("PRAGMA query_only = ON")
+    store._connection.execute("PRAGMA query_only = ON")
     missed = await other.says()
     await has_complained(one, "records of peers cannot be stored")
     assert await answers(one, other)
@@ -82,7 +82,7 @@ async def test_a_database_that_cannot_be_written_keeps_a_node_from_nothing_else(
         assert await answers(one, other)
         await other.says()
     assert len(one.notices) <= 4, "it is said now and then"
-    store._database.execute("PRAGMA query_only = OFF")
+    store._connection.execute("PRAGMA query_only = OFF")
     await hears(one, missed)
     await understand(one, other)
     assert one.transport.me in other.transport.peers

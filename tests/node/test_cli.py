@@ -360,12 +360,19 @@ def test_a_terminal_without_greek_still_gets_its_table(recorded_home: Path) -> N
     assert "LR 0.003 ? 0.012" in done.stdout
 
 
-def test_help_and_reading_import_nothing_heavy() -> None:
+def test_help_and_reading_import_nothing_heavy(recorded_home: Path) -> None:
     code = (
         "import sys; from node.cli import main\n"
-        "main(['--help']); help_only = {'trio', 'sqlite_utils'} & set(sys.modules)\n"
+        "main(['--help']); help_only = {'sqlite3', 'nacl'} & set(sys.modules)\n"
         "main(['runs']); main(['status'])\n"
-        "print(sorted(help_only | {'trio', 'torch', 'libp2p'} & set(sys.modules)))"
+        "heavy = {'trio', 'numpy', 'sqlite_utils', 'torch', 'libp2p'}\n"
+        "print(sorted(help_only | heavy & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "SKEP_HOME": str(recorded_home)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.splitlines()[-1] == "[]"

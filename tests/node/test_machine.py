@@ -5,9 +5,10 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from node.home import Home
-from node.machine import settle
+from node.machine import renew, settle
 from skep.tier import platform_id, tier
 from tests.factories import CPU
+from trainer.remembered import FACTS
 
 
 def test_a_start_beside_other_work_does_not_change_the_tier(tmp_path: Path) -> None:
@@ -31,6 +32,19 @@ def test_an_unreadable_note_is_written_again(tmp_path: Path) -> None:
     home.machine.write_text("{")
     assert settle(home, CPU) == CPU
     assert settle(home, CPU) == CPU
+
+
+def test_without_the_note_what_the_trainer_remembers_is_forgotten(tmp_path: Path) -> None:
+    home, facts = Home(tmp_path), tmp_path / FACTS
+    renew(home)
+    facts.parent.mkdir()
+    facts.write_text("{}")
+    settle(home, CPU)
+    renew(home)
+    assert facts.exists()
+    home.machine.unlink()
+    renew(home)
+    assert not facts.exists()
 
 
 def test_tier_and_platform_are_functions_of_what_results_depend_on() -> None:

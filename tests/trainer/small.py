@@ -132,7 +132,7 @@ class Bench:
     ) -> None:
         self.task = task
         self._policy = policy
-        self._folder = folder
+        self.folder = folder
         self._sandbox = sandbox
         self._jobs = 0
         self._ready = threading.Event()
@@ -153,7 +153,7 @@ class Bench:
         try:
             async with LocalExecutor.open(
                 self.task,
-                self._folder,
+                self.folder,
                 jobs=1,
                 device="cpu",
                 sandbox=self._sandbox,
@@ -178,7 +178,7 @@ class Bench:
     ) -> Order:
         """An order with a folder of its own."""
         self._jobs += 1
-        folder = self._folder / f"job-{self._jobs}"
+        folder = self.folder / f"job-{self._jobs}"
         folder.mkdir()
         return Order(
             job=folder.name,

@@ -1,11 +1,14 @@
 """Programs that score themselves run in a copy of their checkout and are read by their output."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tests.trainer.small import Bench
 from trainer import sandbox
+from trainer.remembered import FACTS, recall, remember
 from trainer.task import load
 
 TASK = """
@@ -103,3 +106,14 @@ def test_without_a_number_it_failed(bench: Bench, source: str, status: str, reas
     assert outcome.status == status
     assert reason in outcome.reason
     assert outcome.own_micro is None
+
+
+def test_a_second_start_does_not_ask_torch_what_it_found_at_the_first(
+    bench: Bench, tmp_path: Path
+) -> None:
+    facts = recall(bench.folder / FACTS, "cpu")
+    assert facts is not None
+    assert facts.isa == bench.executor.environment.isa != ""
+    remember(tmp_path / FACTS, "cpu", replace(facts, isa="as remembered"))
+    with Bench(bench.task, tmp_path, sandbox.choose()[0]) as second:
+        assert second.executor.environment.isa == "as remembered"

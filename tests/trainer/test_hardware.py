@@ -6,7 +6,7 @@ import pytest
 
 from skep.errors import TrainerFault
 from trainer import sandbox
-from trainer.hardware import find_device, nvidia_gpus
+from trainer.hardware import environment_of, find_device, nvidia_gpus
 from trainer.launcher import Launcher
 from trainer.phases import WarmWorker
 from trainer.scoring import Scorer
@@ -21,9 +21,10 @@ async def test_a_worker_describes_the_machine(tmp_path: Path) -> None:
     backend, _ = sandbox.choose()
     async with Launcher.open() as launcher:
         worker = await WarmWorker.start(launcher, backend, slot=0, scratch=tmp_path, devices=False)
-        device, environment = await find_device(worker, "cpu", backend.name)
+        facts = await find_device(worker, "cpu")
         worker.close()
-    assert device == environment.backend == "cpu"
+    environment = environment_of(facts, backend.name)
+    assert facts.device == environment.backend == "cpu"
     assert environment.device
     assert environment.dtype == "float32"
     assert environment.threads == 1

@@ -19,13 +19,15 @@ from msgspec.structs import replace
 from skep.errors import SandboxError, TrainerFault
 from skep.ports import Code, Draw, Order, Outcome, Progress, Scored, Subject
 from skep.records import Environment, program_id
-from trainer.hardware import find_device
+from trainer.hardware import environment_of, find_device
 from trainer.launcher import Launcher
 from trainer.log import Log
+from trainer.messages import Facts
 from trainer.meter import REFERENCE_PROBE_S, Bias, Meter
 from trainer.nursery import open_nursery
 from trainer.phases import WorkerDied
 from trainer.policy import Policy, domain
+from trainer.remembered import FACTS, recall, remember
 from trainer.sandbox import Backend
 from trainer.serving import Serving
 from trainer.slot import Slot
@@ -96,14 +98,13 @@ class LocalExecutor:
             try:
                 if task.facts.scored_by == "program":
                     # Every run gets a worker of its own: none has to be warm.
-                    async with slots[0].bare_worker(()) as worker:
-                        found, environment = await find_device(worker, device, sandbox.name)
+                    facts = await _bare_facts(slots[0], folder / FACTS, device)
                 else:
-                    worker = await slots[0].worker()
-                    found, environment = await find_device(worker, device, sandbox.name)
+                    facts = await find_device(await slots[0].worker(), device)
                     for slot in slots:
                         nursery.start_soon(_warm_up, slot)
-                yield cls(task, slots, found, environment, policy)
+                environment = environment_of(facts, sandbox.name)
+                yield cls(task, slots, facts.device, environment, policy)
                 nursery.cancel_scope.cancel()
             finally:
                 for slot in slots:
@@ -191,6 +192,16 @@ class LocalExecutor:
             if scored.fault and interrupted:
                 raise TrainerFault("scoring was paused, or the machine slept")
         return scored
+
+
+async def _bare_facts(slot: Slot, path: Path, device: str) -> Facts:
+    """What torch finds here, or found at an earlier start."""
+    if (known := recall(path, device)) is not None:
+        return known
+    async with slot.bare_worker(()) as worker:
+        facts = await find_device(worker, device)
+    await trio.to_thread.run_sync(remember, path, device, facts)
+    return facts
 
 
 async def _warm_up(slot: Slot) -> None:
