@@ -1,5 +1,6 @@
 """A real node whose model is a script behind a real server: its edits are run in the sandbox."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ def edit(hypothesis: str, old: str, new: str) -> str:
     return f"IDEA: {hypothesis}\n<<<<<<< SEARCH\n{old}\n=======\n{new}\n>>>>>>> REPLACE\n"
 
 
-GOOD = edit("a higher rate", "RATE = 1.0", "RATE = 4.0")
+NEW = 3.217
+"""A rate that no search of constants comes to: what somebody has run is not run again."""
 BROKEN = edit("print it first", 'print("---")', 'print("---" + 1)')
 HELD = edit("import what is not there", "import math", "import math\nimport socket")
 
@@ -26,7 +28,12 @@ def answers(asked: dict[str, Any]) -> Answer:
     role = role_of(asked)
     if role == "critic":
         return Say("FINDING: it is so")
-    return Say(GOOD + BROKEN + HELD if role == "coder" else "NONE")
+    if role != "coder":
+        return Say("NONE")
+    # As the champion has it by now: the search of constants is at it too.
+    told = "\n".join(message["content"] for message in asked["messages"])
+    line = re.findall(r"^RATE = .+$", told, re.M)[0]
+    return Say(edit("a higher rate", line, f"RATE = {NEW}") + BROKEN + HELD)
 
 
 def test_a_models_edits_run_in_the_sandbox_and_it_is_told_of_its_crash(
@@ -48,9 +55,9 @@ def test_a_models_edits_run_in_the_sandbox_and_it_is_told_of_its_crash(
     assert status["name"] == "large"
     assert status["answers"] > 0
     assert "train.py:" in prompt
-    assert "RATE = 1.0" in prompt or "RATE = 4.0" in prompt
+    assert "RATE = " in prompt
     runs = {row["description"]: row for row in skep_json(home, "runs") if row["strategy"] == "llm"}
-    assert "RATE 1.0 → 4.0" in runs
+    assert [text for text in runs if re.fullmatch(rf"RATE \S+ → {NEW}", text)], list(runs)
     assert not [text for text in runs if "import" in text]
     (crash,) = [row for row in runs.values() if row["verdict"] == "crash"]
     assert crash["strategy"] == "llm"
