@@ -2,8 +2,8 @@
 
 The probe kernel's time is part of the tier, and a start beside other work measures it too slow. A
 tier that flips would orphan every run made before; so the home notes the first time that was
-measured on a device and stays with it. Deleting `machine.json` has it measured anew, and torch asked
-anew what is here.
+measured on a device and stays with it. Deleting `machine.json` has it measured anew, and torch
+asked again what is here.
 """
 
 import msgspec

@@ -66,8 +66,8 @@ def test_a_home_that_is_a_file(tmp_path: Path) -> None:
     assert_one_line(join(tmp_path / "home", quick_task(tmp_path / "task")), "is not a folder")
 
 
-def test_a_corrupt_database_is_named_and_everything_comes_back(tmp_path: Path) -> None:
-    task, home = quick_task(tmp_path / "task"), tmp_path / "home"
+def test_a_corrupt_database_is_named_and_everything_comes_back(tmp_path: Path, home: Path) -> None:
+    task = quick_task(tmp_path / "task")
     join(home, task, "--experiments", "1", expect=0)
     before = skep_json(home, "runs")
     for leftover in home.glob("skep.db-*"):
@@ -80,8 +80,10 @@ def test_a_corrupt_database_is_named_and_everything_comes_back(tmp_path: Path) -
     assert [row["program"] for row in after[: len(before)]] == [row["program"] for row in before]
 
 
-def test_a_copied_home_goes_on_without_repeating_a_place_in_the_chain(tmp_path: Path) -> None:
-    task, home, copy = quick_task(tmp_path / "task"), tmp_path / "home", tmp_path / "copy"
+def test_a_copied_home_goes_on_without_repeating_a_place_in_the_chain(
+    tmp_path: Path, home: Path
+) -> None:
+    task, copy = quick_task(tmp_path / "task"), tmp_path / "copy"
     join(home, task, "--experiments", "1", expect=0)
     shutil.copytree(home, copy, ignore=shutil.ignore_patterns("*.sock"))
     join(home, task, "--experiments", "1", expect=0)
@@ -115,9 +117,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", path], check=True)
 
 
-def test_a_read_only_home(tmp_path: Path, small_disk: Path) -> None:
+def test_a_read_only_home(tmp_path: Path, machine: Path, small_disk: Path) -> None:
     task = quick_task(tmp_path / "task")
-    home = small_disk / "home"
+    home = Path(shutil.copytree(machine, small_disk / "home"))
     join(home, task, "--experiments", "1", expect=0)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     assert_one_line(join(home, task), "No permission to write")
@@ -125,9 +127,10 @@ def test_a_read_only_home(tmp_path: Path, small_disk: Path) -> None:
 
 
 def test_a_disk_that_fills_up_stops_the_node_and_loses_nothing(
-    tmp_path: Path, small_disk: Path
+    tmp_path: Path, machine: Path, small_disk: Path
 ) -> None:
-    task, home = quick_task(tmp_path / "task"), small_disk / "home"
+    task = quick_task(tmp_path / "task")
+    home = Path(shutil.copytree(machine, small_disk / "home"))
     process = skep_process(home, "join", "--solo", "--task", str(task))
     assert process.stdout is not None
     told = 0

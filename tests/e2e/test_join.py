@@ -30,8 +30,8 @@ def test_asked_for_four_proposals_it_judges_four_and_stops(tmp_path: Path) -> No
     assert len(lines) == 1 + 1 + 4
 
 
-def test_a_second_start_goes_on_where_the_first_ended(tmp_path: Path) -> None:
-    task, home = quick_task(tmp_path / "task"), tmp_path / "home"
+def test_a_second_start_goes_on_where_the_first_ended(tmp_path: Path, home: Path) -> None:
+    task = quick_task(tmp_path / "task")
     command = ["join", "--solo", "--task", str(task), "--experiments", "1"]
     skep(home, *command)
     first = skep_json(home, "runs")
@@ -42,10 +42,10 @@ def test_a_second_start_goes_on_where_the_first_ended(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_stops_within_three_seconds_with_a_summary_and_leaves_no_process(
-    tmp_path: Path,
+    tmp_path: Path, home: Path
 ) -> None:
     slow = "import time\ntime.sleep(600)\nLR = 0.1\n"
-    task, home = quick_task(tmp_path / "task", slow), tmp_path / "home"
+    task = quick_task(tmp_path / "task", slow)
     process = skep_process(home, "join", "--solo", "--task", str(task))
     wait_for(lambda: any((home / "runs").glob("*/program.py")), process)
     begun = time.monotonic()
@@ -58,9 +58,9 @@ def test_ctrl_c_stops_within_three_seconds_with_a_summary_and_leaves_no_process(
     assert not leftovers(home)
 
 
-def test_ctrl_c_ends_a_paused_node_too(tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_paused_node_too(tmp_path: Path, home: Path) -> None:
     slow = "import time\ntime.sleep(600)\nLR = 0.1\n"
-    task, home = quick_task(tmp_path / "task", slow), tmp_path / "home"
+    task = quick_task(tmp_path / "task", slow)
     process = skep_process(home, "join", "--solo", "--task", str(task))
     wait_for(lambda: any((home / "runs").glob("*/program.py")), process)
     skep(home, "pause")
@@ -70,8 +70,8 @@ def test_ctrl_c_ends_a_paused_node_too(tmp_path: Path) -> None:
     assert not leftovers(home)
 
 
-def test_finishing_a_paused_node_ends_it(tmp_path: Path) -> None:
-    task, home = quick_task(tmp_path / "task"), tmp_path / "home"
+def test_finishing_a_paused_node_ends_it(tmp_path: Path, home: Path) -> None:
+    task = quick_task(tmp_path / "task")
     process = skep_process(home, "join", "--solo", "--task", str(task))
     wait_for(lambda: (home / "control.sock").exists(), process)
     skep(home, "pause")
@@ -80,8 +80,8 @@ def test_finishing_a_paused_node_ends_it(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-def test_a_node_answers_while_it_runs_and_finishes_when_told(tmp_path: Path) -> None:
-    task, home = quick_task(tmp_path / "task"), tmp_path / "home"
+def test_a_node_answers_while_it_runs_and_finishes_when_told(tmp_path: Path, home: Path) -> None:
+    task = quick_task(tmp_path / "task")
     process = skep_process(home, "join", "--solo", "--task", str(task))
     wait_for(lambda: (home / "control.sock").exists(), process)
     assert skep_json(home, "status")["running"] is True
@@ -94,8 +94,10 @@ def test_a_node_answers_while_it_runs_and_finishes_when_told(tmp_path: Path) -> 
     assert skep_json(home, "status")["running"] is False
 
 
-def test_two_nodes_on_one_home_are_refused_and_the_first_goes_on(tmp_path: Path) -> None:
-    task, home = quick_task(tmp_path / "task"), tmp_path / "home"
+def test_two_nodes_on_one_home_are_refused_and_the_first_goes_on(
+    tmp_path: Path, home: Path
+) -> None:
+    task = quick_task(tmp_path / "task")
     process = skep_process(home, "join", "--solo", "--task", str(task))
     wait_for(lambda: (home / "control.sock").exists(), process)
     error = skep(home, "join", "--solo", "--task", str(task), expect=1)
@@ -114,8 +116,10 @@ def test_a_program_that_always_crashes_stops_the_node_with_its_last_line(tmp_pat
     assert error.count("\n") == 1
 
 
-def test_a_candidate_can_win_and_the_champion_is_what_the_evidence_says(tmp_path: Path) -> None:
-    task, home = quick_task(tmp_path / "task"), tmp_path / "home"
+def test_a_candidate_can_win_and_the_champion_is_what_the_evidence_says(
+    tmp_path: Path, home: Path
+) -> None:
+    task = quick_task(tmp_path / "task")
     process = skep_process(home, "join", "--solo", "--task", str(task), "--experiments", "30")
     assert process.stdout is not None
     seen = (line.split() for line in process.stdout)

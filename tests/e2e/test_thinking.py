@@ -37,9 +37,9 @@ def answers(asked: dict[str, Any]) -> Answer:
 
 
 def test_a_models_edits_run_in_the_sandbox_and_it_is_told_of_its_crash(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task, home = quick_task(tmp_path / "task"), tmp_path / "home"
+    task = quick_task(tmp_path / "task")
     with ollama_in_thread(answers, [LARGE]) as (url, server):
         monkeypatch.setenv("OLLAMA_HOST", url)
         process = skep_process(
