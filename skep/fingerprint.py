@@ -37,17 +37,17 @@ def digest(tree: ast.AST, blank: Collection[ast.AST] = ()) -> bytes:
         blank: nodes of the tree whose content shall not count.
     """
     blanked = {id(node) for node in blank}
-    found = hashlib.sha256(PREFIX)
+    parts: list[str] = []
     waiting: list[ast.AST | str] = [tree]
     while waiting:  # A stack of our own: how deep a tree may be must not depend on the caller.
         item = waiting.pop()
         if isinstance(item, str):
-            found.update(item.encode("ascii"))
+            parts.append(item)
         elif id(item) in blanked:
-            found.update(b"?")
+            parts.append("?")
         else:
             waiting += reversed([type(item).__name__, "(", *_content(item), ")"])
-    return found.digest()
+    return hashlib.sha256(PREFIX + "".join(parts).encode("ascii")).digest()
 
 
 def _content(node: ast.AST) -> Iterator[ast.AST | str]:
