@@ -7,6 +7,7 @@ result is any better is for this machine's own runs to say.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from itertools import pairwise
 
 from msgspec import Struct
 
@@ -49,7 +50,7 @@ class Grafts:
         self._programs = programs
         self._finder = finder
         self._champion = b""
-        self._held: dict[bytes, bool] = {}
+        self._held: dict[tuple[bytes, bytes], bool] = {}
         self._made: dict[bytes, Graft | None] = {}
         self._edits: dict[tuple[bytes, bytes], Graft | None] = {}
 
@@ -110,12 +111,23 @@ class Grafts:
         for base in self._bases(lead, shared):
             try:
                 source = merge(self._programs[base].source, ours, theirs.source)
-                gain = lead.gain - lead.chain[base]
+                gain = self._promise(lead, base)
                 rooted = self._finder(base) == lead.author
                 return Graft(self._programs[base].source, source, fingerprint(source), gain, rooted)
             except PatchError:
                 continue
         return None
+
+    def _promise(self, lead: Lead, base: bytes) -> float:
+        """What the author's numbers say of the steps after a base that the champion lacks.
+
+        A step that failed here, or that the own choice stands in the way of, keeps all that came
+        after it from being held as a whole; most of that may have come here by other ways.
+        """
+        steps = {**lead.chain, lead.program: lead.gain}
+        after = list(steps)[list(steps).index(base) :]
+        lacking = [(old, new) for old, new in pairwise(after) if not self._holds(old, new)]
+        return sum(steps[new] - steps[old] for old, new in lacking)
 
     def _bases(self, lead: Lead, shared: bytes) -> list[bytes]:
         """Programs of the author's chain that the champion holds, the latest first."""
@@ -126,13 +138,19 @@ class Grafts:
 
     def _holds(self, shared: bytes, program: bytes) -> bool:
         """Whether all that a program has changed since the shared one is in the champion."""
-        if program == shared:
+        key = shared, program
+        if shared == program:
             return True
-        if program not in self._held:
-            ours = self._programs[self._champion].source
-            texts = self._programs[shared].source, ours, self._programs[program].source
-            try:
-                self._held[program] = merge(*texts) == ours
-            except PatchError:
-                self._held[program] = False
-        return self._held[program]
+        if key not in self._held:
+            self._held[key] = self._is_held(shared, program)
+        return self._held[key]
+
+    def _is_held(self, shared: bytes, program: bytes) -> bool:
+        if shared not in self._programs or program not in self._programs:
+            return False
+        ours = self._programs[self._champion].source
+        before, after = self._programs[shared].source, self._programs[program].source
+        try:
+            return merge(before, ours, after) == ours
+        except PatchError:
+            return False

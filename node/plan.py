@@ -130,7 +130,7 @@ def _evidence(
             return baseline
         if not _wants_more(research, candidate, flying, baselines):
             continue
-        if baselines < candidate.reruns + flying + 1:
+        if baselines < rule_of(candidate.strategy).parents(candidate.reruns + flying + 1):
             return baseline
         return Repeat(candidate.program, "rerun")
     return None

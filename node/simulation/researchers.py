@@ -77,6 +77,7 @@ class ByEvidence:
         machine: runs its programs.
         landscape: holds their texts.
         draw: takes a draw that nobody could have known before.
+        roots: whose replications count without having earned it, itself among them.
     """
 
     def __init__(
@@ -86,11 +87,13 @@ class ByEvidence:
         machine: Machine,
         landscape: Landscape,
         draw: Callable[[Split], Draw],
+        roots: frozenset[bytes],
     ) -> None:
         self._key = key
         self._landscape = landscape
         self._bench = Bench(task, machine, FOLDER, machine.environment)
         self._notebook = Notebook(landscape, self._bench, key, machine, draw)
+        self._notebook.roots = lambda: roots
         self._notebook.adoption.begin()
         self._decider = Decider(
             self._notebook,

@@ -255,16 +255,23 @@ class Swarm:
         first = self._scenario.tiers[0].count
         honest = not first - self._scenario.liars <= number < first
         machine = Machine(self._landscape, number, place, self._scenario.slots, honest=honest)
-        key = hashlib.sha256(b"machine %d" % number).digest()
+        key = _key(number)
         researcher: Researcher
         if self._scenario.rule == "evidence":
-            researcher = ByEvidence(self._task, key, machine, self._landscape, self._draw)
+            everybody = range(self._scenario.nodes) if self._scenario.roots == "all" else [number]
+            roots = frozenset(_key(one) for one in everybody)
+            researcher = ByEvidence(self._task, key, machine, self._landscape, self._draw, roots)
         else:
             researcher = KeepIfLower(self._task, machine, self._landscape)
         return Member(key, machine, researcher, self._scenario.run_s / kind.speed)
 
     def _draw(self, split: Split) -> Draw:
         return Draw(int(self._rng.integers(1, 2**63)), split)
+
+
+def _key(number: int) -> bytes:
+    """Public key of a machine."""
+    return hashlib.sha256(b"machine %d" % number).digest()
 
 
 def _task(scenario: Scenario) -> TaskFacts:

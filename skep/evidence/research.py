@@ -21,12 +21,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from skep.evidence.noise import Noise, noise_from
+from skep.evidence.rules import BASELINES_MIN as BASELINES_MIN
 from skep.evidence.rules import LOG_E_MAX, SCREEN_SIGMA, best_e, rule_of
 from skep.ports import ABLATE, FOREIGN, Direction
 from skep.records import MICRO, PINNED_DRAW, Run, Split
-
-BASELINES_MIN = 3
-"""Runs of the start program before anything is screened."""
 
 E_DROP = 0.1
 VOIDS_MAX = 2
@@ -331,12 +329,13 @@ class Fold:
             return
         children = self._values_of(program, candidate.draw, candidate.split)
         parents = self._rivals_of(candidate)
-        needed = max(BASELINES_MIN if candidate.strategy == ABLATE else 1, len(children))
-        candidate = replace(candidate, reruns=len(children), missing=max(needed - len(parents), 0))
+        rule = rule_of(candidate.strategy)
+        missing = max(rule.parents(len(children)) - len(parents), 0)
+        candidate = replace(candidate, reruns=len(children), missing=missing)
         self._put(candidate)
         if candidate.missing or not children:
             return
-        noise, rule = self._noise(), rule_of(candidate.strategy)
+        noise = self._noise()
         counts = {"children": len(children), "parents": len(parents)}
         effect = sum(children) / len(children) - sum(parents) / len(parents)
         e = math.exp(min(rule.log_e(effect, noise, **counts), LOG_E_MAX))

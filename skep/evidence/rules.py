@@ -9,10 +9,11 @@ simpler; nothing here reads a program.
 import math
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from skep.evidence.evalue import EFFECTS_IN_SIGMA, log_e_value
 from skep.evidence.noise import Noise
-from skep.ports import ABLATE
+from skep.ports import ABLATE, FOREIGN
 
 LOG_E_MAX = 700.0
 """Where exp still fits a float; far beyond any verdict."""
@@ -21,6 +22,9 @@ SCREEN_SIGMA = 1.0
 """A screening run must look at least this many sigma better to be re-run."""
 
 RERUNS_MAX = 6
+BASELINES_MIN = 3
+"""Runs of the start program before anything is screened, and of any champion for an ablation."""
+
 E_KEEP = 20.0
 """Keep at e >= 20 K/k (K edits re-run so far, k kept with this one): P(any of 100 nulls) 2.7 %."""
 
@@ -52,6 +56,8 @@ class Rule(Struct, frozen=True, kw_only=True):
         keep: e-value at which it is kept,
         family: times K/k, for K candidates that were re-run so far and k kept with this one.
         hope: standard deviations that it may be better than it looks, see `HOPE`.
+        baselines: champion runs that it takes at least,
+        ratio: and for each of its re-runs.
     """
 
     screen: float
@@ -61,6 +67,12 @@ class Rule(Struct, frozen=True, kw_only=True):
     keep: float
     family: bool
     hope: float
+    baselines: int
+    ratio: float
+
+    def parents(self, reruns: int) -> int:
+        """Champion runs that so many re-runs are compared with, at least."""
+        return max(self.baselines, math.ceil(self.ratio * reruns))
 
     def threshold(self, reopened: int, kept: int) -> float:
         """The e-value at which the next candidate is kept.
@@ -97,7 +109,13 @@ EDIT = Rule(
     keep=E_KEEP,
     family=True,
     hope=HOPE,
+    baselines=1,
+    ratio=1.0,
 )
+OFFER = replace(EDIT, ratio=0.5)
+"""Most of what peers offer is kept. Then its runs count on as the champion's, and those of the one
+before it are of no further use: so one of these is made for two of its own.
+"""
 ABLATION = Rule(
     screen=DOUBT_SIGMA,
     reruns=ABLATION_RERUNS_MAX,
@@ -106,12 +124,16 @@ ABLATION = Rule(
     keep=E_ABLATE,
     family=False,
     hope=ABLATION_HOPE,
+    baselines=BASELINES_MIN,
+    ratio=1.0,
 )
 
 
 def rule_of(strategy: str) -> Rule:
     """The rule for what a strategy proposes."""
-    return ABLATION if strategy == ABLATE else EDIT
+    if strategy == ABLATE:
+        return ABLATION
+    return OFFER if strategy in FOREIGN else EDIT
 
 
 def best_e(rule: Rule, effect: float, noise: Noise, children: int, parents: int) -> float:
@@ -124,5 +146,6 @@ def best_e(rule: Rule, effect: float, noise: Noise, children: int, parents: int)
         children, parents: runs behind it.
     """
     hoped = effect - rule.hope * noise.upper * math.sqrt(1 / children + 1 / parents)
-    log_e = rule.log_e(hoped, noise, children=rule.reruns, parents=max(rule.reruns, parents))
+    foreseen = max(rule.parents(rule.reruns), parents)
+    log_e = rule.log_e(hoped, noise, children=rule.reruns, parents=foreseen)
     return math.exp(min(log_e, LOG_E_MAX))

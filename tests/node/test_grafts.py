@@ -1,5 +1,6 @@
 """What an author found, put into the own champion: no side loses anything, nothing comes twice."""
 
+import pytest
 from msgspec.structs import replace
 
 from gossip.statements import Program
@@ -111,6 +112,17 @@ def test_a_find_whose_text_is_not_known_here_counts_as_new() -> None:
     assert graft is not None
     assert graft.source == doubled(hotter(deeper(SEED_PROGRAM)))
     assert graft.gain == -0.5, "the text between is not known here, so that all of it is new"
+
+
+def test_steps_that_the_champion_holds_promise_nothing_though_one_before_them_is_missing() -> None:
+    first, second = hotter(SEED_PROGRAM), deeper(hotter(SEED_PROGRAM))
+    third = doubled(second)
+    mine = deeper(SEED_PROGRAM)  # Without the first step, with the second.
+    lead = lead_of((first, -0.1), (second, -0.5), (third, -0.6))
+    graft = World(first, second, third, mine).graft(mine, lead)
+    assert graft is not None
+    assert graft.source == doubled(hotter(mine))
+    assert graft.gain == pytest.approx(-0.2), "the first and the third"
 
 
 def test_programs_without_a_text_or_a_shared_one_make_no_graft() -> None:

@@ -77,6 +77,15 @@ def test_a_fourth_rerun_needs_a_fourth_baseline() -> None:
     assert next_action(state(4, weak), []) == Repeat(X, "rerun")
 
 
+def test_what_a_peer_offers_is_rerun_twice_for_each_run_of_a_later_champion() -> None:
+    def after(baselines: int, reruns: int, strategy: str) -> Action:
+        weak = promising(X, -0.015, effect=-0.015, reruns=reruns, strategy=strategy)
+        return next_action(replace(state(baselines, weak), start=Y), [])
+
+    assert after(1, 1, "adopt") == after(2, 3, "replicate") == Repeat(X, "rerun")
+    assert after(1, 2, "adopt") == after(1, 1, "tune") == Repeat(SEED, "baseline")
+
+
 def test_a_candidate_waiting_for_a_champion_run_gets_it() -> None:
     waiting = promising(X, -0.015, effect=-0.015, reruns=6, missing=1)
     assert next_action(state(6, waiting), []) == Repeat(SEED, "baseline")

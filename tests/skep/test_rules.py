@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from skep.evidence import Noise, Research, research
 from skep.evidence.rules import ABLATION, EDIT, rule_of
@@ -71,7 +72,8 @@ def folded(history: list[Run]) -> Research:
 
 def test_only_ablations_may_be_a_little_worse() -> None:
     assert rule_of("ablate") is ABLATION
-    assert [rule_of(name) for name in ("tune", "llm", "recombine", "adopt")] == [EDIT] * 4
+    assert [rule_of(name) for name in ("tune", "llm", "recombine")] == [EDIT] * 3
+    assert rule_of("adopt") == rule_of("replicate") == replace(EDIT, ratio=0.5)
     counts = {"children": 24, "parents": 24}
     assert ABLATION.log_e(0.0, NOISE, **counts) == pytest.approx(6.0)
     assert ABLATION.log_e(0.5, NOISE, **counts) == pytest.approx(0.0)
