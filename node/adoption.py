@@ -22,13 +22,13 @@ from skep.evidence import Research, Verdicts
 from skep.evidence.research import SETTLED
 from skep.ports import ADOPT, FOREIGN, REPLICATE, Offer
 from skep.records import Run
-from strategies.adopt import can_be_stacked, origin_in, short
+from strategies.adopt import BELIEVED_SIGMA, can_be_stacked, origin_in, short
 
 WORTH_SIGMA = 2.5
 """What promises less than this is left until more has come together: one run would not show it."""
 
-ADOPTION_RUNS = 1.5
-"""Runs that adopting costs."""
+ADOPTION_RUNS = 2.0
+"""Runs that adopting costs, those of what is not kept among them; counted in simulated swarms."""
 
 RECENT = 4
 """Latest offers tried here among which no author shall have more than its share."""
@@ -192,7 +192,8 @@ class Adoption:
         """The claim that a run of this machine would tell most of; none or one.
 
         It is open, and its author's own re-runs have kept it, so that it is likely to be true. That
-        which most have tried goes first: what everybody tries a little is never decided.
+        which most have tried goes first: what everybody tries a little is never decided. Then
+        that which gains most by its author's own re-runs, for it takes the fewest runs here.
 
         Args:
             research: what the own runs support.
@@ -204,8 +205,9 @@ class Adoption:
             return []
         used = self._used(research, flying)
         waiting = [lead for one in self._peers.authors for lead in self._peers.claimed(one)]
+        sigma = research.noise.sigma
         open_to = [lead for lead in waiting if self._asks_for(lead, known, me)]
-        for lead in sorted(open_to, key=lambda one: _eagerness(one, known, me)):
+        for lead in sorted(open_to, key=lambda one: _eagerness(one, known, me, sigma)):
             graft = self._grafts.edit(research.champion, lead)
             theirs = self._programs.get(lead.program)
             if graft is None or theirs is None or graft.fingerprint in used:
@@ -296,10 +298,12 @@ class Adoption:
         )
 
 
-def _eagerness(lead: Lead, known: Verdicts, me: bytes) -> tuple[int, bytes]:
+def _eagerness(lead: Lead, known: Verdicts, me: bytes, sigma: float) -> tuple[int, float, bytes]:
     """Sorts claims, the first to be tried first; ties fall differently on every node."""
     assert lead.claim is not None  # noqa: S101
-    return -len(known.claims[lead.claim].voices), hashlib.sha256(lead.claim + me).digest()
+    estimate = max(lead.estimate, -BELIEVED_SIGMA * sigma)
+    tie = hashlib.sha256(lead.claim + me).digest()
+    return -len(known.claims[lead.claim].voices), estimate, tie
 
 
 def _rank(offer: Offer) -> tuple[bool, int]:

@@ -15,7 +15,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gossip.identity import friendly_name
-from skep.evidence import Fold, Kept, Research
+from node.plan import SCREEN_OPTIMISM
+from skep.evidence import Candidate, Fold, Kept, Research
 from skep.evidence.research import SETTLED
 from skep.ports import TaskFacts
 from skep.records import MICRO, Claim, Payload, Retract, Run, Unknown, program_id
@@ -164,7 +165,7 @@ class Peers:
         for program, (_, claim) in found.claims.items():
             screen = self._first.get(program, {}).get(author)
             if screen is not None and screen.done and not is_settled(fold, program):
-                effect = self._sign * claim.effect / MICRO
+                effect = believed(fold.candidates.get(program), self._sign * claim.effect / MICRO)
                 yield self._lead(author, program, claim.parent, effect, mine)
 
     def claimed(self, author: bytes) -> list[Lead]:
@@ -251,6 +252,19 @@ def is_settled(fold: Fold, program: bytes) -> bool:
     if candidate is None or candidate.stage not in SETTLED:
         return False
     return candidate.stage != "discarded" or candidate.delta is not None
+
+
+def believed(candidate: Candidate | None, screen: float) -> float:
+    """What an author's numbers promise of a claim: the mean of its re-runs, or part of the screen
+    that selected it; by itself that is half luck.
+
+    Args:
+        candidate: what the author's own runs say of it.
+        screen: claimed effect; negative is better.
+    """
+    if candidate is not None and candidate.effect is not None:
+        return candidate.effect
+    return SCREEN_OPTIMISM * screen
 
 
 def gains(start: bytes, kept: Sequence[Kept]) -> dict[bytes, float]:

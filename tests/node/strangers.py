@@ -45,7 +45,7 @@ async def deliver(ledger: Ledger, *records: SignedRecord) -> None:
     await ledger.admit(records)
 
 
-async def claims(ledger: Ledger, author: Stranger, screen: Run) -> bytes:
+async def claims(ledger: Ledger, author: Stranger, screen: Run, effect: float = -0.5) -> bytes:
     """A screen that an author says is better than its parent; the claim's id."""
     assert screen.parent is not None
     shown = author.says(screen)
@@ -53,7 +53,7 @@ async def claims(ledger: Ledger, author: Stranger, screen: Run) -> bytes:
         program=screen.program,
         parent=screen.parent,
         run=shown.id,
-        effect=-500_000,
+        effect=round(effect * 1e6),
         note=screen.note,
     )
     said = author.says(claim)

@@ -2,8 +2,8 @@
 
 from msgspec.structs import replace
 
-from node.offers import CLAIMS_MAX, OFFERS_MAX, Lead, Peers, ahead
-from skep.evidence import Fold, Research
+from node.offers import CLAIMS_MAX, OFFERS_MAX, Lead, Peers, ahead, believed
+from skep.evidence import Candidate, Fold, Research
 from skep.records import Claim, Rescore, Retract, Run, Score, program_id
 from skep.tier import tier
 from tests.factories import CPU, content_id, make_run
@@ -115,7 +115,7 @@ def test_the_chain_of_a_claim_ends_with_the_program_that_it_is_better_than() -> 
     best, second = leads(found)
     assert best.program == content_id("x")
     assert best.chain == {START: 0.0, kept.program: kept.effect}
-    assert best.gain == kept.effect - 0.3
+    assert best.gain == kept.effect - 0.15, "half of a selected screen is believed"
     assert second.program == kept.program
 
 
@@ -126,9 +126,15 @@ def test_a_claim_is_an_offer_once_its_screen_is_known_until_its_author_settles_i
     found.take(content_id("run x"), ANN, screen("x"))
     (lead,) = leads(found)
     assert (lead.claim, lead.note) == (content_id("claim x"), "wider")
-    assert lead.estimate == -0.3
+    assert lead.estimate == -0.15
     found.take(content_id("run 2"), ANN, screen("x", status="crash", scores=()))
     assert leads(found) == []
+
+
+def test_of_a_claim_its_authors_re_runs_are_believed_and_of_its_screen_half() -> None:
+    candidate = Candidate(program=content_id("x"), parent=START, strategy="tune", delta=-0.4)
+    assert believed(candidate, -0.4) == believed(None, -0.4) == -0.2
+    assert believed(replace(candidate, effect=-0.1, reruns=2), -0.4) == -0.1
 
 
 def test_a_claim_that_was_taken_back_is_none_and_only_its_author_can() -> None:
