@@ -30,6 +30,10 @@ WORTH_SIGMA = 2.5
 ADOPTION_RUNS = 2.0
 """Runs that adopting costs, those of what is not kept among them; counted in simulated swarms."""
 
+NEWCOMERS, NEWCOMERS_LEAST = 8, 2
+"""Of the latest so many authors, those of whom something was tried for the first time, at least so
+many must have been right, or whoever is new is doubted: keys cost nothing."""
+
 RECENT = 4
 """Latest offers tried here among which no author shall have more than its share."""
 
@@ -65,6 +69,8 @@ class Adoption:
         self._may_run = may_run
         self._held: Counter[bytes] = Counter()
         self._failed: Counter[bytes] = Counter()
+        self._newcomers: deque[bool] = deque(maxlen=NEWCOMERS)
+        """Whether the first offer that was tried of an author held; the latest authors."""
         self._recent: deque[tuple[bytes, ...]] = deque(maxlen=RECENT)
         self._authors: dict[bytes, tuple[bytes, ...]] = {}
         self._doubted: set[bytes] = set()
@@ -113,6 +119,8 @@ class Adoption:
             self._doubted_ms += run.total_ms * (run.program in self._doubted)
         for program, held in step.settled:
             authors = self._authors[program]
+            if len(authors) == 1 and authors[0] not in self._held | self._failed:
+                self._newcomers.append(held)
             if held:
                 self._held.update(authors)
             elif len(authors) == 1:  # Of several nobody knows whose it was.
@@ -183,7 +191,7 @@ class Adoption:
         self._authors[run.program] = authors
         self._tasted.add(origin_in(run.note)[1])
         self._recent.append(authors)
-        if any(self._failed[one] > self._held[one] for one in authors):
+        if self._is_any_doubted(authors):
             self._doubted.add(run.program)
 
     def claims(
@@ -222,7 +230,8 @@ class Adoption:
         if verdict is None or verdict.state != "open":
             return False
         tried = any(voice.replication.author == me for voice in verdict.voices)
-        return not tried and self._failed[lead.author] <= self._held[lead.author]
+        held, failed = self._standing(lead.author)
+        return not tried and failed <= held
 
     def _used(self, research: Research, flying: Collection[Job]) -> set[bytes]:
         """Fingerprints of all that ran here, or is about to."""
@@ -244,8 +253,18 @@ class Adoption:
     def _is_doubted(self, job: Job) -> bool:
         if job.program in self._authors:
             return job.program in self._doubted
-        authors = self._origins(job.program, job.claim, job.note)
-        return any(self._failed[one] > self._held[one] for one in authors)
+        return self._is_any_doubted(self._origins(job.program, job.claim, job.note))
+
+    def _is_any_doubted(self, authors: Iterable[bytes]) -> bool:
+        return any(failed > held for held, failed in map(self._standing, authors))
+
+    def _standing(self, author: bytes) -> tuple[int, int]:
+        """How many offers of an author held here and how many failed; of a new one, as a failure
+        counts that hardly any of the new ones before were right.
+        """
+        held, failed = self._held[author], self._failed[author]
+        discredited = len(self._newcomers) == NEWCOMERS and sum(self._newcomers) < NEWCOMERS_LEAST
+        return held, failed + (not held and not failed and discredited)
 
     def _tried(self, research: Research) -> Callable[[bytes], bool]:
         return lambda program: program in research.candidates or program == research.start
@@ -275,6 +294,7 @@ class Adoption:
         flying: Collection[Job],
         claim: bytes | None = None,
     ) -> Offer:
+        held, failed = self._standing(lead.author)
         first = [job for job in flying if job.strategy in FOREIGN and job.purpose == "screen"]
         recent = [
             *self._recent,
@@ -291,8 +311,8 @@ class Adoption:
             note=lead.note,
             claim=lead.claim if graft.source == theirs else claim,
             estimate=graft.gain,
-            held=self._held[lead.author],
-            failed=self._failed[lead.author],
+            held=held,
+            failed=failed,
             recent=sum(lead.author in authors for authors in recent[-RECENT:]),
             rooted=graft.rooted,
         )
