@@ -2,13 +2,16 @@
 
 A peer's champion is what the shipped fold makes of its runs, one fold for each author, kept up run
 by run in the order in which records arrive here. None of it is believed: an author's numbers order
-what is tried first, and rule out what is no better by its own author's word. Only runs of this
-node's task and tier are looked at: what was found on another tier is no offer.
+what is tried first, and rule out what is no better by its own author's word.
+
+What was found on another tier is on offer too, once its author's own re-runs have kept it there, so
+that quick machines search for slow ones: it is believed by half, and opens no claim here. Numbers
+of different tiers never meet in one fold.
 
 Taking back a run changes nothing here; taking back a claim withdraws it.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from msgspec import Struct
@@ -24,6 +27,12 @@ from skep.tier import tier
 
 OFFERS_MAX = 4
 """Programs of one author that are on offer at a time: its champion, and its best open claims."""
+
+TIERS_MAX = 8
+"""Other tiers that are listened to: whoever invents more of them is not heard."""
+
+BELIEVED_ELSEWHERE = 0.5
+"""Part of a gain on another tier that is expected here."""
 
 CLAIMS_MAX = 64
 """Open claims of one author that are kept in mind; more are not listened to."""
@@ -98,17 +107,28 @@ class Peers:
         self._first: dict[bytes, dict[bytes, Seen]] = {}
         self._claims: dict[bytes, tuple[bytes, bytes]] = {}
         self._names: dict[str, bytes] = {}
+        self._elsewhere: dict[str, Peers] = {}
+        """The same of other tiers."""
 
     @property
     def authors(self) -> Sequence[bytes]:
-        """Everybody who has a run or a claim, in the order they were first heard of."""
-        return tuple(self._authors)
+        """Everybody who has a run or a claim, in the order they were first heard of; those of
+        this tier first.
+        """
+        found = dict.fromkeys(self._authors)
+        for there in self._elsewhere.values():
+            found.update(dict.fromkeys(there.authors))
+        return tuple(found)
 
     def take(self, content_id: bytes, author: bytes, payload: Payload | Unknown) -> None:
         """Take in one record of the task; costs the same however many came before."""
         if author == self._me:
             return
-        if isinstance(payload, Run) and self._is_comparable(payload):
+        if isinstance(payload, Run) and payload.scored_by == self._task.scored_by:
+            there = tier(payload.environment)
+            if there != self._here:
+                self._take_elsewhere(there, content_id, author, payload)
+                return
             seen = Seen(content_id, payload.status == "done")
             self._first.setdefault(payload.program, {}).setdefault(author, seen)
             self._author(author, payload).fold.add(content_id, payload)
@@ -120,7 +140,9 @@ class Peers:
     def first_run(self, program: bytes, author: bytes) -> bytes | None:
         """Record id of an author's first run of a program: it says how the program is made."""
         seen = self._first.get(program, {}).get(author)
-        return seen.id if seen else None
+        if seen is not None:
+            return seen.id
+        return _first(there.first_run(program, author) for there in self._elsewhere.values())
 
     def ran(self, program: bytes) -> bool:
         """Whether somebody else has run a program on this tier."""
@@ -130,11 +152,15 @@ class Peers:
         """Whose offer a program was: the claim's author, else whose run of it came here first."""
         if claim in self._claims:
             return self._claims[claim][0]
-        return next(iter(self._first.get(program, ())), None)
+        here = next(iter(self._first.get(program, ())), None)
+        if here is not None:
+            return here
+        return _first(there.origin(program, None) for there in self._elsewhere.values())
 
     def named(self, name: str) -> bytes | None:
         """Who goes by a name; None if nobody was heard of."""
-        return self._names.get(name)
+        here = self._names.get(name)
+        return here or _first(there.named(name) for there in self._elsewhere.values())
 
     def parent_of(self, claim: bytes | None) -> bytes | None:
         """The program that a claim's program is said to be better than; None if not known."""
@@ -150,13 +176,21 @@ class Peers:
             own: what this node's runs support.
             known: tells programs that were tried here.
         """
-        found = self._authors.get(author)
-        if found is None:
-            return []
         mine = gains(own.start, own.kept)
-        leads = [lead for lead in self._leads(author, found, mine) if not known(lead.program)]
+        leads = [lead for lead in self._all_leads(author, mine) if not known(lead.program)]
         better = [one for one in leads if one.estimate < 0 or fresh(one, mine) < 0]
         return sorted(better, key=_estimate)[:OFFERS_MAX]
+
+    def _all_leads(self, author: bytes, mine: dict[bytes, float]) -> Iterator[Lead]:
+        """Leads of this tier, and the champions that an author has on others."""
+        found = self._authors.get(author)
+        if found is not None:
+            yield from self._leads(author, found, mine)
+        for there in self._elsewhere.values():
+            found = there._authors.get(author)
+            if found is not None and found.fold.kept:
+                last = found.fold.kept[-1]
+                yield half(there._lead(author, last.program, last.parent, 0.0, mine))
 
     def _leads(self, author: bytes, found: Author, mine: dict[bytes, float]) -> Iterator[Lead]:
         champion, fold = found.fold.champion, found.fold
@@ -202,9 +236,11 @@ class Peers:
             note=claim.note if claim else "",
         )
 
-    def _is_comparable(self, run: Run) -> bool:
-        scored = run.scored_by == self._task.scored_by
-        return scored and tier(run.environment) == self._here
+    def _take_elsewhere(self, there: str, content_id: bytes, author: bytes, run: Run) -> None:
+        if there not in self._elsewhere and len(self._elsewhere) < TIERS_MAX:
+            self._elsewhere[there] = Peers(self._task, there, self._me)
+        if there in self._elsewhere:
+            self._elsewhere[there].take(content_id, author, run)
 
     def _author(self, author: bytes, run: Run | None = None) -> Author:
         """What is known of an author; its search starts with the first program without a parent."""
@@ -267,6 +303,13 @@ def believed(candidate: Candidate | None, screen: float) -> float:
     return SCREEN_OPTIMISM * screen
 
 
+def half(lead: Lead) -> Lead:
+    """What a lead of another tier promises here."""
+    part = BELIEVED_ELSEWHERE
+    chain = {program: part * gain for program, gain in lead.chain.items()}
+    return replace(lead, estimate=part * lead.estimate, gain=part * lead.gain, chain=chain)
+
+
 def gains(start: bytes, kept: Sequence[Kept]) -> dict[bytes, float]:
     """Effect of every program of a chain against its start, by its author's evidence."""
     found, total = {start: 0.0}, 0.0
@@ -310,3 +353,7 @@ def fresh(lead: Lead, mine: Collection[bytes]) -> float:
 
 def _estimate(lead: Lead) -> float:
     return lead.estimate
+
+
+def _first(found: Iterable[bytes | None]) -> bytes | None:
+    return next((one for one in found if one is not None), None)

@@ -2,9 +2,9 @@
 
 from msgspec.structs import replace
 
-from node.offers import CLAIMS_MAX, OFFERS_MAX, Lead, Peers, ahead, believed
+from node.offers import CLAIMS_MAX, OFFERS_MAX, TIERS_MAX, Lead, Peers, ahead, believed
 from skep.evidence import Candidate, Fold, Research
-from skep.records import Claim, Rescore, Retract, Run, Score, program_id
+from skep.records import Claim, Environment, Rescore, Retract, Run, Score, program_id
 from skep.tier import tier
 from tests.factories import CPU, content_id, make_run
 from tests.node.recorded import SEED_PROGRAM, STORIES, Recording, setting
@@ -73,13 +73,53 @@ def test_authors_are_folded_apart_and_own_records_are_not_looked_at() -> None:
     assert heard(peers(), ME, search(-0.15)).authors == ()
 
 
-def test_runs_of_another_tier_or_scored_otherwise_are_no_offers() -> None:
-    faster = replace(CPU, probe_ns=CPU.probe_ns // 8)
+def on(environment: Environment, *worths: float) -> list[tuple[bytes, Run]]:
+    """A search as `search`, on another machine."""
+    return [(one, replace(run, environment=environment)) for one, run in search(*worths).runs]
+
+
+def of_tier(octave: int) -> Environment:
+    return replace(CPU, probe_ns=CPU.probe_ns << octave)
+
+
+def test_runs_that_are_scored_otherwise_are_no_offers() -> None:
     found = peers()
     for run_id, run in search(-0.15).runs:
-        found.take(run_id, ANN, replace(run, environment=faster))
         found.take(run_id, BOB, replace(run, scored_by="program"))
     assert found.authors == ()
+
+
+def test_what_was_kept_on_another_tier_is_believed_by_half_and_claims_nothing_here() -> None:
+    found = peers()
+    for run_id, run in on(of_tier(3), -0.15, +0.1):
+        found.take(run_id, ANN, run)
+    (here,) = leads(heard(peers(), ANN, search(-0.15, +0.1)))
+    (lead,) = leads(found)
+    assert lead.estimate == here.estimate / 2
+    assert lead.gain == here.gain / 2
+    assert lead.program == here.program
+    assert (lead.claim, found.claimed(ANN)) == (None, [])
+    assert found.origin(lead.program, None) == ANN
+    assert found.first_run(lead.program, ANN) is not None
+    assert not found.ran(lead.program), "here nobody has"
+
+
+def test_what_was_not_kept_on_another_tier_is_no_offer_nor_are_its_claims() -> None:
+    found = peers()
+    for run_id, run in on(of_tier(3), +0.1):
+        found.take(run_id, ANN, run)
+    found.take(content_id("claim x"), ANN, claim_of("x"))
+    found.take(content_id("run x"), ANN, screen("x", environment=of_tier(3)))
+    assert leads(found) == []
+
+
+def test_of_invented_tiers_only_so_many_are_listened_to() -> None:
+    found = peers()
+    for octave in range(1, TIERS_MAX + 3):
+        author = content_id(f"author {octave}")
+        for run_id, run in on(of_tier(octave), -0.15):
+            found.take(run_id, author, run)
+    assert len(found.authors) == TIERS_MAX
 
 
 def test_what_was_tried_here_is_no_offer() -> None:

@@ -19,7 +19,7 @@ GENEROUS = World(gains=0.3, nulls=0.0, mean_gain=4.0)
 
 
 def swarm(nodes: int, runs: int, **fields: Any) -> Outcome:
-    return Swarm(Scenario(tiers=(Tier("cpu", nodes),), runs=runs, **fields)).run()
+    return Swarm(Scenario(**{"tiers": (Tier("cpu", nodes),), "runs": runs, **fields})).run()
 
 
 @pytest.fixture(scope="module")
@@ -104,11 +104,13 @@ def test_absences_and_a_partition_delay_the_swarm_and_do_not_stop_it() -> None:
     assert "adopt" not in apart.strategies, "neither ever hears of the other"
 
 
-def test_machines_of_another_tier_offer_nothing_and_fast_ones_run_more() -> None:
-    tiers = (Tier("slow", 1, 1.0), Tier("fast", 1, 3.0))
-    found = Swarm(Scenario(tiers=tiers, runs=80, world=GENEROUS)).run()
-    assert "adopt" not in found.strategies
-    assert found.hours == pytest.approx(80 / 4 / 60, rel=0.05)
+def test_slow_machines_adopt_what_fast_ones_found_and_nobodys_claims_cross_over() -> None:
+    tiers = (Tier("slow", 1, 1.0), Tier("fast", 1, 4.0))
+    found = swarm(1, 160, tiers=tiers, world=GENEROUS)
+    apart = swarm(1, 160, tiers=tiers, world=GENEROUS, latency_s=1e6)
+    assert found.strategies["adopt"] > 0
+    assert "replicate" not in found.strategies
+    assert 2 * found.mean - found.best > 2 * (2 * apart.mean - apart.best) > 0, "the slow one's"
 
 
 def test_a_program_is_worth_the_sum_of_its_edits_also_when_they_are_merged() -> None:
