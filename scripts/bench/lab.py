@@ -5,6 +5,7 @@ benchmark that was interrupted goes on where it was.
 """
 
 import json
+import math
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -22,6 +23,9 @@ from trainer.hardware import default_slots
 from trainer.policy import Consent, Policy
 from trainer.sandbox import choose
 from trainer.task import Task, load, prepare
+
+JUDGE_SEED, JUDGE_DRAW = 7_000_000, 900_000_000
+"""The first seed and draw on which programs are judged; no search uses them."""
 
 
 @asynccontextmanager
@@ -138,3 +142,18 @@ class Laboratory:
             for slot in range(self.executor.slots):
                 nursery.start_soon(work, slot)
         return results
+
+    async def judge(
+        self, sources: Sequence[str], judges: int, tell: Callable[[str], None]
+    ) -> list[list[float]]:
+        """Scores of each program, fresh seeds on one fresh draw each; infinite where it fails.
+
+        Seeds and draws are the same for all, so that scores of two programs are pairs.
+        """
+        scores = [[math.inf] * judges for _ in sources]
+        for number in range(judges):
+            jobs = [(source, JUDGE_SEED + number) for source in sources]
+            found = await self.run_all(jobs, [JUDGE_DRAW + number], tell)
+            for row, values in zip(scores, found, strict=True):
+                row[number] = values[0] if values else math.inf
+        return scores

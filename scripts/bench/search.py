@@ -36,7 +36,6 @@ METHODS: dict[str, Callable[[TaskFacts, float, int], Searcher]] = {
 TYPICAL_VALUE = 2.0
 """val_bpb of a small program, to turn the task's relative noise into its units."""
 
-JUDGE_SEED, JUDGE_DRAW = 7_000_000, 900_000_000
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 
@@ -91,19 +90,6 @@ async def search_all(
     return sorted(chosen, key=lambda one: (one.study.method, one.study.seed, one.trials))
 
 
-async def judge(
-    lab: Laboratory, sources: Sequence[str], judges: int, tell: Callable[[str], None]
-) -> list[list[float]]:
-    """Scores of each program, fresh seeds on one fresh draw each; infinite where it fails."""
-    scores = [[math.inf] * judges for _ in sources]
-    for number in range(judges):
-        jobs = [(source, JUDGE_SEED + number) for source in sources]
-        found = await lab.run_all(jobs, [JUDGE_DRAW + number], tell)
-        for row, values in zip(scores, found, strict=True):
-            row[number] = values[0] if values else math.inf
-    return scores
-
-
 def interval(left: Any, right: Any) -> tuple[float, float]:
     """Bootstrap interval of mean(left) - mean(right), resampling searches and judges.
 
@@ -138,7 +124,7 @@ async def compare(options: argparse.Namespace) -> dict[str, Any]:
         chosen = await search_all(lab, studies, options.trials, tell)
         default = lab.task.facts.seed_program
         sources = [default, *(one.source for one in chosen)]
-        first, *rest = await judge(lab, sources, options.judges, tell)
+        first, *rest = await lab.judge(sources, options.judges, tell)
     report: dict[str, Any] = {"default": round(float(np.mean(first)), 5)}
     for trials in sorted({one.trials for one in chosen}):
         scores = {

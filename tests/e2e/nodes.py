@@ -8,8 +8,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from gossip.identity import Identity
+from tests.e2e.swarming import free_port
 
 QUICK_TASK = """
 name = "quick"
@@ -41,14 +45,14 @@ def quick_task(folder: Path, program: str = QUICK_PROGRAM) -> Path:
     return folder
 
 
-def skep_process(home: Path, *arguments: str) -> subprocess.Popen[str]:
-    """A `skep` process on a home, with its output readable."""
+def skep_process(home: Path, *arguments: str, out: TextIO | None = None) -> subprocess.Popen[str]:
+    """A `skep` process on a home, with its output readable, or in a file: a pipe gets full."""
     return subprocess.Popen(
         [sys.executable, "-m", "node.cli", *arguments],
         env={**os.environ, "SKEP_HOME": str(home), "NO_COLOR": "1"},
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=out or subprocess.PIPE,
+        stderr=out or subprocess.PIPE,
         text=True,
     )
 
@@ -64,3 +68,21 @@ def skep(home: Path, *arguments: str, expect: int = 0, timeout_s: float = 120) -
 def skep_json(home: Path, *arguments: str) -> Any:
     """Parsed output of a read command."""
     return json.loads(skep(home, *arguments, "--json"))
+
+
+def acquainted(homes: Sequence[Path]) -> list[tuple[str, ...]]:
+    """For each home the options with which its node meets the others, and nobody else."""
+    places = [f"/ip4/127.0.0.1/tcp/{free_port()}" for _ in homes]
+    for home in homes:
+        home.mkdir(parents=True, exist_ok=True)
+    addresses = [
+        f"{place}/p2p/{Identity.load(home).peer_id}"
+        for home, place in zip(homes, places, strict=True)
+    ]
+    return [
+        (
+            *("--no-mdns", "--listen", place),
+            *(part for other in addresses if other != own for part in ("--bootstrap", other)),
+        )
+        for place, own in zip(places, addresses, strict=True)
+    ]

@@ -2,11 +2,12 @@
 
 Home A is led to a good edit and takes the shipped way from there: screen, claim, re-runs, keep.
 Its records, and nothing else, are put into the ledger of home B, where a plain `skep join` runs.
+And two nodes on a mesh, each of which comes with a find of its own.
 """
 
 import shutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -14,7 +15,7 @@ import trio
 from gossip.identity import Identity
 from gossip.ledger import Ledger
 from gossip.swarms import SOLO_SWARM
-from node.app import Node, open_node
+from node.app import open_node
 from node.config import Settings
 from node.experiment import Bench
 from node.history import history
@@ -23,7 +24,14 @@ from node.loop import Researcher
 from skep.patch import apply
 from skep.ports import Proposal, View
 from skep.records import SetConstant, program_id
-from tests.e2e.nodes import skep, skep_json, skep_process
+from tests.e2e.nodes import (
+    QUICK_PROGRAM,
+    acquainted,
+    quick_task,
+    skep,
+    skep_json,
+    skep_process,
+)
 from tests.e2e.test_join import wait_for
 from trainer.policy import Consent
 
@@ -41,32 +49,39 @@ class Told:
 
     name = "tune"
 
+    def __init__(self, edits: Sequence[SetConstant]) -> None:
+        self._edits = tuple(edits)
+
     def ready(self, view: View) -> bool:
         return True
 
     async def propose(self, view: View) -> Proposal | None:
-        source = apply(view.task.seed_program, GOOD)
+        source = apply(view.task.seed_program, self._edits)
         if program_id(source) in {trial.program for trial in view.trials} or source in view.pending:
             return None
         return Proposal(
-            source=source, parent=view.champion, edits=GOOD, strategy=self.name, note="hotter"
+            source=source,
+            parent=view.champion,
+            edits=self._edits,
+            strategy=self.name,
+            note="hotter",
         )
 
 
-@asynccontextmanager
-async def opened(home: Path) -> AsyncIterator[Node]:
-    settings = Settings(home=home, budget=BUDGET_S, jobs=1, device="cpu")
+async def find(
+    home: Path,
+    edits: Sequence[SetConstant] = GOOD,
+    *,
+    task: str = "stories",
+    budget: float | None = BUDGET_S,
+) -> bytes:
+    """Let a node find these edits, if they are good; its champion afterwards."""
+    settings = Settings(home=home, task=task, budget=budget, jobs=1, device="cpu")
     async with open_node(settings, Consent(), lambda line: None) as node:
-        yield node
-
-
-async def find(home: Path) -> bytes:
-    """Let a node find the good edit; its program."""
-    async with opened(home) as node:
         researcher = Researcher(
             ledger=node.ledger,
             bench=Bench(node.task.facts, node.executor, node.home.runs, node.environment),
-            strategies=[Told()],
+            strategies=[Told(edits)],
             author=node.identity.public,
             proposals=1,
             emit=lambda event: None,
@@ -133,3 +148,31 @@ def test_what_one_home_finds_another_reruns_adopts_and_builds_upon(tmp_path: Pat
     assert standings == [(False, "claimed"), (True, "reproduced")]
     later = [row for row in skep_json(b, "runs") if row["parent"] == found.hex()]
     assert later, "the search goes on from what was adopted"
+
+
+def test_two_nodes_with_a_find_each_end_with_both_in_one_champion(tmp_path: Path) -> None:
+    finds = [SetConstant("RATE", 4.0)], [SetConstant("DECAY", 0.1)]
+    task, homes = str(quick_task(tmp_path / "task")), (tmp_path / "a", tmp_path / "b")
+    for home, edits in zip(homes, finds, strict=True):
+        champion_before = trio.run(partial(find, home, edits, task=task, budget=None))
+        assert champion_before == program_id(apply(QUICK_PROGRAM, edits))
+        if home is homes[0]:
+            homes[1].mkdir()
+            shutil.copy(home / "machine.json", homes[1])  # one machine, one tier
+    both = program_id(apply(QUICK_PROGRAM, [edit for edits in finds for edit in edits]))
+    # They have no ideas of their own, so that neither finds by itself what the other has.
+    usual = ["--task", task, "--jobs", "1", "--verify-only"]
+    nodes = [
+        skep_process(home, "join", *usual, *meeting)
+        for home, meeting in zip(homes, acquainted(homes), strict=True)
+    ]
+    try:
+        for node, home in zip(nodes, homes, strict=True):
+            wait_for(partial(lambda one: champion(one) == both, home), node, limit_s=120)
+    finally:
+        for node in nodes:
+            node.terminate()
+    said = [node.communicate(timeout=30)[0] for node in nodes]
+    for out, other in zip(said, reversed(homes), strict=True):
+        assert f"adopted from {Identity.load(other).name}" in out
+    assert [skep_json(home, "best")["program"] for home in homes] == [both.hex()] * 2
