@@ -38,7 +38,7 @@ from node.swarm import SOFTWARE, Membership, place_of
 from skep.errors import ConfigError, HomeError, PatchError, PromptError
 from skep.events import Best, Event, Finished, Judged, Paused, Said
 from skep.members import roots
-from skep.ports import BETTER
+from skep.ports import BETTER, Strategy
 from skep.records import Environment, Role
 from skep.tier import tier
 from strategies.ablate import Ablate
@@ -164,7 +164,10 @@ async def open_node(
 
 
 async def run(
-    settings: Settings, consent: Consent, show: Callable[[Event], None]
+    settings: Settings,
+    consent: Consent,
+    show: Callable[[Event], None],
+    search: Callable[[], Strategy] = Tune,
 ) -> Summary | None:
     """Research until told to stop, by a limit of the settings, a signal or `skep finish`.
 
@@ -172,6 +175,7 @@ async def run(
         settings: what the user asked for.
         consent: what the user answers for this time.
         show: is handed every event.
+        search: makes the strategy that always has an idea of its own.
 
     Returns:
         What this start brought; None if it was stopped before research began.
@@ -185,7 +189,7 @@ async def run(
         await nursery.start(watch_signals, stages)
         with stages[0]:
             async with open_node(settings, consent, lambda line: show(Said(line))) as node:
-                session = _Session(node, settings, show)
+                session = _Session(node, settings, show, search())
                 # From here on a signal ends the work but leaves the closing alone.
                 stages.append(working := trio.CancelScope())
                 with working:
@@ -198,7 +202,9 @@ async def run(
 class _Session:
     """One start of a node: the research, who watches it, and who may steer it."""
 
-    def __init__(self, node: Node, settings: Settings, show: Callable[[Event], None]) -> None:
+    def __init__(
+        self, node: Node, settings: Settings, show: Callable[[Event], None], search: Strategy
+    ) -> None:
         self._node = node
         self._settings = settings
         self._show = show
@@ -210,7 +216,7 @@ class _Session:
         self._researcher = Researcher(
             ledger=node.ledger,
             bench=bench,
-            strategies=[Adopt(), Replicate(), Recombine(), Ablate(), Llm(ideas), Tune()],
+            strategies=[Adopt(), Replicate(), Recombine(), Ablate(), Llm(ideas), search],
             author=node.identity.public,
             proposals=settings.experiments,
             emit=self._emit,

@@ -50,7 +50,9 @@ class Outcome(Struct, frozen=True, kw_only=True):
         seed: replays it.
         runs, hours: finished runs, and virtual hours until then.
         proposed: edits that were tried; large, great: how many of them were.
-        kept: steps of all machines' champions; what one adopted is a step of its own.
+        kept: steps of all machines' champions; what one adopted is a step of its own, and what
+            an ablation left out is none, for it is kept at an equal score.
+        adopted: how many of them brought in what a peer had found.
         confirmed: claims that are confirmed at the end, on average over the machines' roots.
         invented: steps that brought a liar's edit into a champion.
         wasted: share of run time that went to trying what has a liar's edit in it.
@@ -69,6 +71,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     large: int
     great: int
     kept: Found
+    adopted: int
     confirmed: Found
     invented: int
     wasted: float
@@ -131,8 +134,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     Attributes:
         kept, confirmed: sums of what was decided, as means over the seeds; shares of all there was.
         best, mean, mean_error: true gain in sigma, and the standard error of the mean over seeds.
-        hours, proposed, records, bytes, replications, purposes, strategies, wasted: means over
-            the seeds.
+        adopted, hours, proposed, records, bytes, replications, purposes, strategies, wasted: means
+            over the seeds.
         invented: in all.
         alone, alone_hours: gain and hours of one machine with as many runs; None without one.
         efficiency: mean gain as a part of that.
@@ -141,6 +144,7 @@ class Summary(Struct, frozen=True, kw_only=True):
 
     seeds: int
     kept: Found
+    adopted: float
     confirmed: Found
     best: float
     mean: float
@@ -174,6 +178,7 @@ def summary(outcomes: Sequence[Outcome], alone: Sequence[Outcome] = ()) -> Summa
     return Summary(
         seeds=seeds,
         kept=_pooled([(one.kept, one) for one in outcomes]),
+        adopted=fmean(one.adopted for one in outcomes),
         confirmed=_pooled([(one.confirmed, one) for one in outcomes]),
         best=fmean(one.best for one in outcomes),
         mean=gain,

@@ -22,6 +22,7 @@ class Lower(Struct, frozen=True):
 
     program: bytes
     parent: bytes
+    strategy: str
 
 
 class KeepIfLower:
@@ -91,7 +92,7 @@ class KeepIfLower:
         if value is not None and value < self._value:
             self._value = value
             if run.program != self.champion:
-                self._kept.append(Lower(run.program, self.champion))
+                self._kept.append(Lower(run.program, self.champion, run.strategy))
 
     def _offered(self) -> Job | None:
         better = {

@@ -17,6 +17,7 @@ from node.simulation.machine import Machine
 from node.simulation.surrogates import FOLDER, Ideas, Stacks, at_once, run_of
 from skep.ports import Draw, TaskFacts
 from skep.records import Payload, Split
+from strategies.ablate import Ablate
 from strategies.adopt import Adopt
 from strategies.replicate import Replicate
 
@@ -35,6 +36,11 @@ class Step(Protocol):
     @property
     def parent(self) -> bytes:
         """The champion before it."""
+        ...
+
+    @property
+    def strategy(self) -> str:
+        """Who proposed it."""
         ...
 
 
@@ -69,7 +75,7 @@ class Researcher(Protocol):
 
 
 class ByEvidence:
-    """The shipped rules: notebook, plan, adoption, claims, recombination.
+    """The shipped rules: notebook, plan, adoption, claims, recombination, ablation.
 
     Args:
         task: facts of the simulated task.
@@ -97,7 +103,13 @@ class ByEvidence:
         self._notebook.adoption.begin()
         self._decider = Decider(
             self._notebook,
-            [Adopt(), Replicate(), Stacks(), Ideas(landscape, honest=machine.honest)],
+            [
+                Adopt(),
+                Replicate(),
+                Stacks(),
+                Ablate(),
+                Ideas(landscape, honest=machine.honest),
+            ],
             records=landscape,
             keep=landscape.keep,
             refusal=machine.refusal,

@@ -28,7 +28,7 @@ from node.simulation.scenario import Scenario
 from node.simulation.surrogates import Ideas
 from node.simulation.worlds import SIGMA, Nature
 from skep.evidence import Evidence
-from skep.ports import ADOPT, Draw, TaskFacts
+from skep.ports import ABLATE, ADOPT, FOREIGN, Draw, TaskFacts
 from skep.records import NO_PREVIOUS, Payload, Record, Run, Split, encode_body, record_id
 from skep.tier import tier
 
@@ -77,7 +77,7 @@ class Swarm:
         self._bytes = 0
         self._purposes: Counter[str] = Counter()
         self._strategies: Counter[str] = Counter()
-        self._replications = self._runs = self._invented = 0
+        self._replications = self._runs = self._invented = self._adopted = 0
         self._total_ms = self._wasted_ms = 0
         self._tried: set[int] = set()
         self._steps: list[tuple[bytes, bytes]] = []
@@ -190,7 +190,10 @@ class Swarm:
         new = member.researcher.kept[member.steps :]
         member.steps += len(new)
         for step in new:
+            if step.strategy == ABLATE:
+                continue
             self._steps.append((step.program, step.parent))
+            self._adopted += step.strategy in FOREIGN
             brought = self._landscape.edits(step.program) - self._landscape.edits(step.parent)
             self._invented += not self._is_honest(brought)
         if new:
@@ -215,6 +218,7 @@ class Swarm:
             large=sum(effect <= -1.0 for effect in changes),
             great=sum(effect <= -2.0 for effect in changes),
             kept=kept_of(self._landscape, self._steps, self._tried),
+            adopted=self._adopted,
             confirmed=self._confirmed(),
             invented=self._invented,
             wasted=self._wasted_ms / max(self._total_ms, 1),

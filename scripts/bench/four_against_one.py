@@ -25,10 +25,8 @@ from typing import Any
 import trio
 from msgspec import Struct
 
-from joined import alone, found_by, furnish, meshed, recorded, work
+from joined import alone, found_by, furnish, make_ready, meshed, recorded, work
 from lab import laboratory
-from node.home import Home
-from node.machine import settle
 from skep.ports import ABLATE, FOREIGN
 from skep.records import Run
 
@@ -67,16 +65,10 @@ def main() -> None:
         if not options.json:
             print(line, flush=True)
 
-    trio.run(make_ready, options)
+    trio.run(make_ready, options.folder, "stories", options.budget)
     repeats = [search(options, number, tell) for number in range(options.repeats)]
     report = trio.run(judged, options, repeats, tell)
     print(json.dumps(report, indent=None if options.json else 2))
-
-
-async def make_ready(options: argparse.Namespace) -> None:
-    """Prepare the data and measure the machine, once for all nodes."""
-    async with laboratory(options.folder, budget_s=options.budget, jobs=1) as lab:
-        settle(Home(options.folder), lab.executor.environment)
 
 
 def search(options: argparse.Namespace, number: int, tell: Tell) -> tuple[Path, ...]:

@@ -5,6 +5,7 @@ was broken off goes on: a node that has enough is not started again. Nothing is 
 """
 
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,14 +20,16 @@ from msgspec import Struct
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from gossip.ledger import Ledger
+from lab import laboratory
 from node.control import ask
 from node.history import History, history
 from node.home import Home, known_tasks
+from node.machine import settle
 from skep.errors import ConfigError
 from skep.records import Run
-from tests.e2e.nodes import acquainted, skep_process
+from tests.e2e.nodes import SKEP, acquainted, skep_process
 
-LOOK_S = 1.0
+LOOK_S = 2.0
 """How often somebody looks at what the nodes have done."""
 
 END_S = 300.0
@@ -37,11 +40,16 @@ NO_MODEL = ("--ollama-url", "http://127.0.0.1:1")
 
 
 class Node(Struct, frozen=True):
-    """One process: its home, what follows `skep join`, and when it has enough."""
+    """One process: its home, what follows `skep join`, and when it has enough.
+
+    Attributes:
+        program: what is run, if not `skep`.
+    """
 
     home: Path
     options: tuple[str, ...]
     enough: Callable[[Sequence[Run]], bool]
+    program: Sequence[str] = SKEP
 
 
 def alone(home: Path, options: Sequence[str], enough: Callable[[Sequence[Run]], bool]) -> Node:
@@ -57,6 +65,12 @@ def meshed(
         Node(home, (*meeting, *NO_MODEL, *options), enough)
         for home, meeting in zip(homes, acquainted(homes), strict=True)
     ]
+
+
+async def make_ready(folder: Path, task: str, budget_s: float | None) -> None:
+    """Prepare a task's data in a folder and measure the machine, once for all nodes."""
+    async with laboratory(folder, task=task, budget_s=budget_s, jobs=1) as lab:
+        settle(Home(folder), lab.executor.environment)
 
 
 def furnish(home: Path, like: Path) -> None:
@@ -75,23 +89,32 @@ def furnish(home: Path, like: Path) -> None:
 def work(nodes: Sequence[Node], tell: Callable[[str], None]) -> None:
     """Run all nodes at once until each has enough.
 
+    Nobody is left behind when the benchmark is told to end (SIGINT, SIGTERM).
+
     Raises:
         SystemExit: one ended before that, with the end of what it said.
     """
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with ExitStack() as stack:
         running = {}
         for node in nodes:
             if not node.enough(recorded(node.home)):
                 node.home.mkdir(parents=True, exist_ok=True)
                 log = stack.enter_context((node.home / "join.log").open("a"))
-                running[node.home] = skep_process(node.home, "join", *node.options, out=log)
+                running[node.home] = skep_process(
+                    node.home, "join", *node.options, out=log, program=node.program
+                )
                 stack.callback(_end, running[node.home])
+        told = ""
         while running:
             time.sleep(LOOK_S)
             for node in nodes:
                 if node.home in running and _has_ended(node, running[node.home]):
                     del running[node.home]
-            tell(", ".join(f"{one.home.name} {len(recorded(one.home))}" for one in nodes))
+            line = ", ".join(f"{one.home.name} {len(recorded(one.home))}" for one in nodes)
+            if line != told:
+                tell(line)
+            told = line
 
 
 def recorded(home: Path) -> list[Run]:
@@ -128,6 +151,7 @@ def _has_ended(node: Node, process: subprocess.Popen[str]) -> bool:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
+    """End it with all that it started; what was in flight is begun anew the next time."""
     if process.poll() is None:
-        process.kill()
-        process.wait()
+        process.terminate()
+        process.wait(END_S)

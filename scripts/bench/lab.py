@@ -30,7 +30,7 @@ JUDGE_SEED, JUDGE_DRAW = 7_000_000, 900_000_000
 
 @asynccontextmanager
 async def laboratory(
-    folder: Path, *, task: str = "stories", budget_s: float, jobs: int | None = None
+    folder: Path, *, task: str = "stories", budget_s: float | None, jobs: int | None = None
 ) -> AsyncIterator["Laboratory"]:
     """An executor on a task with a budget of its own; `folder` keeps data and results."""
     await trio.Path(folder).mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,8 @@ from typing import Any, TextIO
 from gossip.identity import Identity
 from tests.e2e.swarming import free_port
 
+SKEP = ("-m", "node.cli")
+
 QUICK_TASK = """
 name = "quick"
 metric = "score"
@@ -45,10 +47,12 @@ def quick_task(folder: Path, program: str = QUICK_PROGRAM) -> Path:
     return folder
 
 
-def skep_process(home: Path, *arguments: str, out: TextIO | None = None) -> subprocess.Popen[str]:
+def skep_process(
+    home: Path, *arguments: str, out: TextIO | None = None, program: Sequence[str] = SKEP
+) -> subprocess.Popen[str]:
     """A `skep` process on a home, with its output readable, or in a file: a pipe gets full."""
     return subprocess.Popen(
-        [sys.executable, "-m", "node.cli", *arguments],
+        [sys.executable, *program, *arguments],
         env={**os.environ, "SKEP_HOME": str(home), "NO_COLOR": "1"},
         stdin=subprocess.DEVNULL,
         stdout=out or subprocess.PIPE,

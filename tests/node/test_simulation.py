@@ -40,6 +40,8 @@ def test_one_machine_screens_repeats_and_keeps_by_the_rule_of_one_machine(alone:
     assert alone.kept.false == 0
     assert alone.best == alone.mean > 10
     assert set(alone.purposes) == {"baseline", "screen", "rerun"}
+    assert set(alone.strategies) == {"baseline", "idea", "ablate"}
+    assert alone.adopted == 0
     assert "adopt" not in alone.strategies
     assert alone.replications == 0
     assert alone.confirmed.decided == 0, "a node that is alone confirms nothing"
@@ -55,6 +57,7 @@ def test_machines_adopt_what_others_found_and_come_to_share_it() -> None:
     found = swarm(3, 160, world=GENEROUS)
     assert found.strategies["adopt"] > 0
     assert found.strategies["replicate"] > 0.05
+    assert 0 < found.adopted < found.kept.decided
     assert found.mean > 0.8 * found.best > 40
     apart = swarm(3, 160, world=GENEROUS, latency_s=1e6)
     assert not {"adopt", "replicate"} & apart.strategies.keys()
