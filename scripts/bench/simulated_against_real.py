@@ -4,8 +4,8 @@ Runs four real processes that know one another on the simulator's own landscape,
 task (`sim_task.py`), several times; then simulates the same scenario, with the time that a run
 really took, for many seeds. Compared are, by the known truth: the gain of the mean champion, what
 was kept and adopted and how much of it is false, what the runs went for, and how many claims each
-node holds for confirmed. The world is A but for machines, which do not differ, and gains, which do
-not run out: a text cannot know either.
+node holds for confirmed. The world is generous, so that a few dozen runs have much to find and to
+hand on; its machines do not differ, for the task cannot know on which of them it runs.
 
 A quantity is outside where the means of real and simulated runs differ by more than three standard
 errors, by the spread over the simulator's seeds. Exit 1 if any is.
@@ -35,13 +35,13 @@ from joined import found_by, furnish, make_ready, meshed, recorded, work
 from node.simulation.outcome import Outcome
 from node.simulation.scenario import Scenario, Tier
 from node.simulation.swarm import Swarm
-from node.simulation.worlds import WORLDS
+from node.simulation.worlds import World
 from node.verdicts import verdicts
 from sim_task import level, write_task
 from skep.ports import ABLATE, FOREIGN
 
 NODES = 4
-WORLD = replace(WORLDS["A"], between=0.0, deplete=1e9)
+WORLD = World(gains=0.3, nulls=0.2, mean_gain=3.0, between=0.0)
 LATENCY_S = 0.2
 """Between processes of one machine, from a record's end to the next decision somewhere else."""
 

@@ -4,11 +4,7 @@ The error rates are measured by playing series through the shipped fold; the ful
 `scripts/bench/ablations.py`.
 """
 
-import importlib.util
 import random
-import sys
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,26 +13,11 @@ from msgspec.structs import replace
 from skep.evidence import Noise, Research, research
 from skep.evidence.rules import ABLATION, EDIT, rule_of
 from skep.records import Run
+from tests.benches import bench
 from tests.factories import content_id, make_run
 
 START = content_id("seed")
-BENCH = Path(__file__).parents[2] / "scripts" / "bench"
 NOISE = Noise(sigma=1.0, dof=1e6, upper=1.0)
-
-
-def bench() -> ModuleType:
-    """The script, which is not in a package."""
-    sys.path.insert(0, str(BENCH))
-    try:
-        spec = importlib.util.spec_from_file_location("ablations", BENCH / "ablations.py")
-        assert spec
-        assert spec.loader
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(BENCH))
-    return module
 
 
 def spread(value: float, count: int, first: int = 0) -> list[dict[str, Any]]:
@@ -142,13 +123,13 @@ def test_an_ablation_ends_with_the_champion_that_it_was_made_from() -> None:
 
 
 def test_of_a_hundred_edits_worth_one_sigma_hardly_ever_any_is_dropped() -> None:
-    ablations = bench()
+    ablations = bench("ablations")
     row = ablations.table_row([1.0], 150, random.Random(7))
     assert row["p_useful_dropped_upper_95"] <= 0.08
     assert row["p_useful_dropped"] <= 0.05
 
 
 def test_edits_that_do_nothing_are_dropped_with_a_fair_chance_and_harmful_ones_mostly() -> None:
-    ablations = bench()
+    ablations = bench("ablations")
     assert ablations.table_row([0.0], 5, random.Random(7))["dropped"] >= 0.15
     assert ablations.table_row([-1.0], 3, random.Random(7))["dropped"] >= 0.6
