@@ -6,6 +6,8 @@ strategy that asks a model ever waits.
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
+from msgspec.structs import replace
+
 from gossip.jobs import Job
 from node.arms import arms
 from node.notebook import Notebook
@@ -127,17 +129,26 @@ class Decider:
     async def _propose(
         self, others: Sequence[Job], offers: tuple[Offer, ...], claims: tuple[Offer, ...]
     ) -> Proposal | None:
-        """Ask the strategies in their order: about offers or claims, if any, else for ideas."""
+        """Ask the strategies in their order: about offers or claims, if any, else for ideas.
+
+        What may not be tried counts as known when they are asked again: a strategy whose best idea
+        leaves nothing to chance would else say the same every time.
+        """
         about = ADOPT if offers else REPLICATE if claims else None
         asked = [one for one in self._strategies if _kind(one) == about]
+        refused: set[bytes] = set()
         for attempt in range(KNOWN_PROPOSALS_MAX):
             view = self._notebook.view(others, attempt, offers, claims)
+            view = replace(view, fingerprints=view.fingerprints | refused)
             for strategy in asked if about else self._in_order(asked, view.seed):
                 if not strategy.ready(view):
                     continue
                 proposal = await strategy.propose(view)
-                if proposal and self._may_try(proposal, view):
+                if proposal is None:
+                    continue
+                if self._may_try(proposal, view):
                     return proposal
+                refused.add(self._fingerprint(proposal.source))
         return None
 
     def _in_order(self, strategies: Sequence[Strategy], seed: int) -> list[Strategy]:

@@ -5,8 +5,9 @@ from pathlib import Path
 from node.deciding import Decider
 from node.notebook import Notebook
 from skep.patch import make
-from skep.ports import Proposal, View
+from skep.ports import Proposal, Strategy, View
 from skep.records import program_id
+from strategies.tune import Tune
 from tests.node.recorded import SEED_PROGRAM
 from tests.node.strangers import BOB, Stranger, deliver
 from tests.node.test_adoption import notebook, run_of, text
@@ -40,9 +41,13 @@ async def keep(source: str, fingerprint: bytes) -> None:
 
 
 def decider(book: Notebook, programs: object, *rates: float) -> Decider:
+    return decider_with(book, programs, Insists(*rates))
+
+
+def decider_with(book: Notebook, programs: object, strategy: Strategy) -> Decider:
     return Decider(
         book,
-        [Insists(*rates)],
+        [strategy],
         records=programs,  # type: ignore[arg-type]
         keep=keep,
         refusal=lambda code: None,
@@ -72,3 +77,21 @@ async def test_nor_is_what_a_peer_says_it_is_running(tmp_path: Path) -> None:
         chosen = await asked._propose([], (), ())
         assert chosen is not None
         assert program_id(chosen.source) == program_id(text(0.02))
+
+
+async def test_a_search_whose_first_move_runs_elsewhere_goes_on_with_another(
+    tmp_path: Path,
+) -> None:
+    runs = [baseline(seed) for seed in range(3)]
+    async with ledger_with(tmp_path, *runs, programs=(SEED_PROGRAM,)) as ledger:
+        book = notebook(ledger, tmp_path)
+        first = await Tune().propose(book.view([], 0))
+        again = await Tune().propose(book.view([], 1))
+        assert first is not None
+        assert again is not None
+        assert first.source == again.source, "the opening leaves nothing to chance"
+        asked = decider_with(book, ledger, Tune())
+        asked.announced = lambda: {program_id(first.source)}
+        chosen = await asked._propose([], (), ())
+        assert chosen is not None
+        assert chosen.source != first.source
