@@ -61,6 +61,7 @@ class Machine:
             spent_ms=order.budget_ms,
             train_ms=order.budget_ms,
             checkpoint=order.folder / CHECKPOINT_NAME,
+            own_micro=round(MICRO * self._models[order.job]),
         )
 
     async def score(

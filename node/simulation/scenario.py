@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from node.simulation.worlds import WORLDS, World
 from skep.errors import ConfigError
+from skep.records import ScoredBy
 
 NODES_MAX = 512
 RUNS_MAX = 200_000
@@ -52,6 +53,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         roots: whose replications count to begin with: each machine's `one`, its own, as in the
             public swarm; or those of `all`, as in a lab.
         rule: by which a machine keeps an edit.
+        scored_by: whether runs are compared on fresh validation texts, as where the harness scores
+            them, or by the one number that each program gave itself.
         seed: same seed, same course.
     """
 
@@ -68,6 +71,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     liars: int = 0
     roots: Roots = "one"
     rule: Rule = "evidence"
+    scored_by: ScoredBy = "harness"
     seed: int = 0
 
     @property

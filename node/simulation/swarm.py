@@ -285,7 +285,7 @@ def _task(scenario: Scenario) -> TaskFacts:
         id=TASK,
         metric="val_bpb",
         direction="min",
-        scored_by="harness",
+        scored_by=scenario.scored_by,
         budget_ms=20_000,
         sigma=sigma,
         noise=sigma,

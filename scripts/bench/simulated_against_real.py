@@ -126,6 +126,7 @@ def like(repeats: Sequence[Sequence[Path]]) -> Scenario:
         run_s=max(1.0, fmean(run.total_ms for run in runs) / 1000),
         latency_s=LATENCY_S,
         jitter_s=LATENCY_S,
+        scored_by="program",
     )
 
 

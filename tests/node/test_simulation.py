@@ -70,6 +70,13 @@ def test_with_roots_for_all_claims_are_confirmed_and_they_are_true() -> None:
     assert found.confirmed.false == 0
 
 
+def test_tasks_whose_programs_score_themselves_are_simulated_too() -> None:
+    found = swarm(2, 80, world=GENEROUS, scored_by="program")
+    assert found.kept.decided >= 3
+    assert found.kept.false == 0
+    assert found != swarm(2, 80, world=GENEROUS)
+
+
 def test_where_nothing_works_nothing_is_kept() -> None:
     nothing = World(gains=0.0, nulls=1.0, between=0.0)
     found = swarm(3, 150, world=nothing)
