@@ -241,9 +241,9 @@ class _Session:
             else None
         )
         self._membership = None if settings.solo else self._join(role)
-        self._researcher.hope = self._hope
         if self._membership is not None:
             self._researcher.heed(self._membership.announced)
+            self._researcher.hopes.append(lambda: "what peers find")
         door = self._membership.door if self._membership else None
         if door is not None:
             self._researcher.count(lambda: roots(node.identity.public, door.members))
@@ -255,12 +255,6 @@ class _Session:
             sandbox=_sandbox(node),
         )
         self._judged = self._kept = self._runs = 0
-
-    def _hope(self) -> str:
-        """What a node without ideas of its own can wait for."""
-        model = self._arm is not None and self._arm.has_model
-        hopes = ["what peers find"] if self._membership else []
-        return " and ".join([*hopes, "ideas of the model"] if model else hopes)
 
     def _join(self, role: Role) -> Membership:
         node = self._node
@@ -287,7 +281,7 @@ class _Session:
             if self._membership is not None:
                 nursery.start_soon(self._membership.run)
             if self._arm is not None:
-                nursery.start_soon(self._arm.thinking.run)
+                nursery.start_soon(self._arm.run)
             with trio.move_on_after(limit * 60 if limit else float("inf")):
                 await self._researcher.run()
             nursery.cancel_scope.cancel()
@@ -334,7 +328,7 @@ class _Session:
         if self._arm is None:
             raise ConfigError("this node asks no model", "It only verifies, or has no sandbox.")
         try:
-            return self._arm.prompt(role)
+            return await self._arm.prompt(role)
         except (PatchError, PromptError, HomeError) as error:
             raise ConfigError(error.what, error.advice) from None
 

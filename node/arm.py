@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import trio
 
 from gossip.identity import Identity
 from gossip.ledger import Ledger
@@ -20,6 +21,7 @@ from node.config import Settings
 from node.experiment import Bench
 from node.gate import Gate
 from node.home import Home
+from node.literature.reader import Reader
 from node.loop import Researcher
 from node.models import model_of
 from node.outgoing import scanner_of
@@ -92,6 +94,7 @@ class Arm:
             ideas=ideas,
             asker=self._asker,
             briefing=self._briefing,
+            reader=Reader(home.library, emit, embeds=_embeds(settings)),
             notebook=notebook,
             thoughts=researcher.thoughts,
             speaker=self._speaker,
@@ -100,16 +103,18 @@ class Arm:
             wake=researcher.consider,
         )
         self._notebook = notebook
+        researcher.hopes.append(lambda: "ideas of the model" if self._asker.hopeful else "")
+
+    async def run(self) -> None:
+        """Think, and read, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.thinking.run)
+            nursery.start_soon(self.thinking.read)
 
     def _keep(self, root: Path, researcher: Researcher, account: Account) -> None:
         """What thinking has cost is kept, and charged to who thinks."""
         write_account(root, account)
         researcher.charge(LLM, account.whole.seconds)
-
-    @property
-    def has_model(self) -> bool:
-        """Whether one was found, though it may have gone since."""
-        return bool(self._asker.name)
 
     def answer(self) -> dict[str, Any]:
         """Who thinks, what waits, and what it has cost; plain JSON values."""
@@ -128,15 +133,20 @@ class Arm:
             **msgspec.to_builtins(cost),
         }
 
-    def prompt(self, role: Role) -> dict[str, Any]:
+    async def prompt(self, role: Role) -> dict[str, Any]:
         """What the model would be sent now; errors as of `Thinking.prompt`."""
-        found = self.thinking.prompt(role)
+        found = await self.thinking.prompt(role)
         return {
             "model": self._asker.name or None,
             "role": role,
             "system": found.system,
             "user": found.user,
         }
+
+
+def _embeds(settings: Settings) -> bool:
+    """Whether the whole library may be read by who makes vectors: no service elsewhere may."""
+    return not settings.openai_url or stands_here(settings.openai_url)
 
 
 def gate_of(settings: Settings, backend: str) -> Gate | None:

@@ -54,6 +54,7 @@ class Asker:
         self.gate = gate
         self._emit = emit
         self._model: Model | None = None
+        self._absent = False
         self._told: set[str] = set()
         self._name = ""
         self._shrunk = 1.0
@@ -62,6 +63,16 @@ class Asker:
     def name(self) -> str:
         """Of the model that was found last; empty before the first."""
         return self._name
+
+    @property
+    def hopeful(self) -> bool:
+        """Whether somebody may still answer: not where one was looked for and nobody ever found."""
+        return bool(self._name) or not self._absent
+
+    @property
+    def model(self) -> Model | None:
+        """Who is asked; None before it is found, and after it failed."""
+        return self._model
 
     @property
     def limit(self) -> int:
@@ -91,6 +102,7 @@ class Asker:
         """
         if self._model is None:
             self._model = await self._find()
+            self._absent = self._model is None
             if self._model is not None and self._model.name != self._name:
                 self._name = self._model.name
                 self._emit(Said(f"model    {self._name} thinks up experiments"))

@@ -14,7 +14,6 @@ from gossip.view import LedgerView
 from node.experiment import Bench
 from node.home import Home
 from node.knowledge import topic_of
-from node.literature.shelf import opened
 from node.notebook import SCREEN_PARENTS, Notebook
 from node.program_md import shipped
 from node.ranking import ranked
@@ -31,7 +30,6 @@ from strategies.constants import form
 from strategies.prompt import (
     CONFIRMED_MAX,
     HYPOTHESES_MAX,
-    PASSAGES_MAX,
     REFUTED_MAX,
     Brief,
     Experiment,
@@ -62,7 +60,7 @@ class Briefing:
         ledger: own runs, and texts of programs.
         bench: task and folder of runs.
         thoughts: hypotheses of peers.
-        home: where program.md and the library may be.
+        home: where program.md may be.
         roots: whose replications count for verdicts.
     """
 
@@ -93,20 +91,23 @@ class Briefing:
         known = champion in self._ledger.programs()
         return known and self._notebook.level(champion) is not None
 
-    def brief(self, query: str) -> Told:
+    def query(self, about: str) -> str:
+        """What to look for: what a question is about, else what was tried last."""
+        return about or self._words()
+
+    def brief(self, query: str, passages: Sequence[Passage]) -> Told:
         """Everything that is worth telling now.
 
         Args:
-            query: what it is about; decides what of the rest is relevant.
+            query: words of what it is about; decides what of the rest is relevant.
+            passages: of the library.
 
         Raises:
             PatchError: the champion cannot be shown.
-            HomeError: library or program.md cannot be read.
         """
         task, research = self._bench.task, self._notebook.research
         champion = self._ledger.program(research.champion)
         runs = [run for run in self._runs(research.champion) if run.status == "done"]
-        query = query or self._words()
         thoughts = self._thoughts.relevant(query, HYPOTHESES_MAX, self.stage)
         found = form(champion, frozenset(task.deny))
         brief = Brief(
@@ -124,7 +125,7 @@ class Briefing:
             confirmed=self._confirmed(),
             refuted=self._refuted(query),
             hypotheses=tuple(self._thought(one) for one in thoughts),
-            passages=self._passages(query),
+            passages=tuple(passages),
         )
         return Told(brief, thoughts)
 
@@ -294,13 +295,6 @@ class Briefing:
     def _thought(self, one: Hypothesis) -> Thought:
         held, failed = self._thoughts.record(one.author, self.stage)
         return Thought(text=one.text, held=held, failed=failed)
-
-    def _passages(self, query: str) -> tuple[Passage, ...]:
-        if not self._home.library.exists():
-            return ()
-        with opened(self._home.library) as shelf:
-            found = shelf.passages(query, PASSAGES_MAX)
-        return tuple(Passage(one.heading, one.text) for one in found)
 
 
 def program_md(home: Home) -> str:

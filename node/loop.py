@@ -91,10 +91,10 @@ class Researcher:
         self._resumed.set()
         self._pauses = 0
         self._failures: Counter[bool] = Counter()
-        self.hope: Callable[[], str] = str
-        """Where something to try may still come from, in words; empty if from nowhere."""
+        self.hopes: list[Callable[[], str]] = []
+        """Where something to try may still come from, in words; empty if not from there."""
         self._best: Best | None = None
-        self._told_idle = False
+        self._told_idle = ""
         self._falls = 0
 
     @property
@@ -277,22 +277,23 @@ class Researcher:
             return job
         if not self._notebook.still_matters(job):
             return await self._decide()  # The champion changed while a strategy was thinking.
-        self._told_idle = False
+        self._told_idle = ""
         self._flying[job.name] = job
         await self._ledger.queue(job)
         return job
 
     def _out_of_ideas(self) -> Wait | Stop:
         full = self._role == "full"
-        hope = self.hope() if full else "what peers find"
-        if hope:
-            told = f"nothing to {'try' if full else 'verify'} at the moment; waiting for {hope}"
+        known = [hope() for hope in self.hopes] if full else ["what peers find"]
+        hopes = " and ".join(filter(None, known))
+        if hopes:
+            told = f"nothing to {'try' if full else 'verify'} at the moment; waiting for {hopes}"
         else:
             told = "nothing is left to try: no strategy has a proposal for this program"
-        if not self._told_idle:
+        if told != self._told_idle:
             self._emit(Said(told))
-        self._told_idle = True
-        return Wait() if hope else Stop()
+        self._told_idle = told
+        return Wait() if hopes else Stop()
 
     # Doing
 

@@ -16,6 +16,7 @@ from msgspec import Struct
 from node.arms import is_stuck
 from node.asking import Asker
 from node.briefing import Briefing, Told, added_lines
+from node.literature.reader import QUERY_S, Reader
 from node.notebook import Notebook
 from node.speaking import Speaker
 from node.thoughts import Hypothesis, Thoughts
@@ -25,7 +26,7 @@ from skep.model import Message
 from skep.records import Run
 from strategies.coder import MENDS_MAX, Ask, Purpose, Rules, Written, mend, write
 from strategies.llm import LLM, Ideas, Ready
-from strategies.prompt import Prompt, Role, coder, critic, planner
+from strategies.prompt import PASSAGES_MAX, Passage, Prompt, Role, coder, critic, planner
 from strategies.reply import Format
 from strategies.reply.lines import finding, hypotheses
 
@@ -61,6 +62,15 @@ STUCK_T = 1.1
 SAME = 0.7
 """Part of the words of both that two hypotheses share where one is the other."""
 
+SHOWN_S = 2.0
+"""How long somebody who wants to see a prompt waits for what its query means."""
+
+READ_PAUSE_S, READ_IDLE_S = 1.0, 30.0
+"""Between passages of the library that get vectors, and between looks whether some have none."""
+
+GPU_READ_S = 10.0
+"""What the library may take of a turn on a shared GPU."""
+
 At = Callable[[float], Ask]
 """Asks at a temperature."""
 
@@ -85,6 +95,7 @@ class Thinking:
         ideas: the queue.
         asker: reaches the model.
         briefing: puts together what it is told.
+        reader: finds passages in the library.
         notebook: what the node knows.
         thoughts: hypotheses of peers.
         speaker: publishes, and says what may leave.
@@ -99,6 +110,7 @@ class Thinking:
         ideas: Ideas,
         asker: Asker,
         briefing: Briefing,
+        reader: Reader,
         notebook: Notebook,
         thoughts: Thoughts,
         speaker: Speaker,
@@ -109,6 +121,7 @@ class Thinking:
         self._ideas = ideas
         self._asker = asker
         self._briefing = briefing
+        self._reader = reader
         self._notebook = notebook
         self._thoughts = thoughts
         self._speaker = speaker
@@ -162,6 +175,7 @@ class Thinking:
                 if not self._is_due():
                     continue
                 if not await self._asker.look():
+                    self._wake()
                     await trio.sleep(ABSENT_S)
                     continue
                 await self._talk()
@@ -182,6 +196,13 @@ class Thinking:
             return True
         return self._asker.gate is None and bool(self._crashed or self._finished)
 
+    async def _told(self, about: str, wait_s: float = QUERY_S) -> Told:
+        """What to tell about something; so long a model is waited for that says what it means."""
+        query = self._briefing.query(about)
+        found = await self._reader.passages(query, PASSAGES_MAX, self._asker.model, wait_s)
+        passages = [Passage(one.heading, one.text) for one in found]
+        return self._briefing.brief(query, passages)
+
     def _needs_ideas(self) -> bool:
         return len(self._ideas.fitting(self._notebook.view((), 0))) < self._enough
 
@@ -197,6 +218,28 @@ class Thinking:
                     await self._criticise(at(CRITIC_T))
                 else:
                     break
+            if self._asker.gate:
+                with trio.move_on_after(GPU_READ_S):
+                    while await self._read():
+                        pass
+
+    async def read(self) -> None:
+        """Give the library's passages vectors until cancelled, in half of the time at most.
+
+        On a shared GPU that is done in the model's turns alone.
+        """
+        while self._asker.gate is None:
+            started = trio.current_time()
+            try:
+                made = await self._read()
+            except HomeError:
+                made = 0  # Whoever asks for passages says so.
+            took = trio.current_time() - started
+            await trio.sleep(max(took, READ_PAUSE_S) if made else READ_IDLE_S)
+
+    async def _read(self) -> int:
+        model = self._asker.model
+        return await self._reader.embed_some(model) if model else 0
 
     async def _think(self, at: At) -> None:
         stuck = is_stuck(self._notebook.research)
@@ -209,7 +252,7 @@ class Thinking:
 
     async def _code(self, ask: Ask) -> None:
         wish = self._wishes[0] if self._wishes else Wish("")
-        told, tag, form = self._briefing.brief(wish.text), self._tag(), self._asker.form
+        told, tag, form = await self._told(wish.text), self._tag(), self._asker.form
         shown = told.brief.program
         purpose = Purpose(
             ideas=wish.ideas,
@@ -234,7 +277,7 @@ class Thinking:
 
     async def _mend(self, ask: Ask) -> None:
         idea, log = self._crashed.popleft()
-        told = self._briefing.brief(idea.hypothesis)
+        told = await self._told(idea.hypothesis)
         try:
             written = await mend(ask, idea, log, self._rules(told))
         except ValueError:
@@ -256,7 +299,7 @@ class Thinking:
             raise written.fault
 
     async def _plan(self, ask: Ask) -> None:
-        told, tag = self._briefing.brief(""), self._tag()
+        told, tag = await self._told(""), self._tag()
         prompt = planner(told.brief, ideas=HYPOTHESES_AT_ONCE, tag=tag, limit=self._asker.limit)
         for one in hypotheses(await _answer(ask, prompt)):
             if self._speaker.may_leave([one.text]):
@@ -278,7 +321,7 @@ class Thinking:
         done = self._briefing.experiment(program)
         if done is None:
             return
-        told, tag = self._briefing.brief(done.hypothesis), self._tag()
+        told, tag = await self._told(done.hypothesis), self._tag()
         prompt = critic(told.brief, done, tag=tag, limit=self._asker.limit)
         found = finding(await _answer(ask, prompt))
         await self._speaker.say("finding", found.text, program, self._briefing.records_of(program))
@@ -303,7 +346,7 @@ class Thinking:
         """How many ideas wait for a slot."""
         return len(self._ideas)
 
-    def prompt(self, role: Role) -> Prompt:
+    async def prompt(self, role: Role) -> Prompt:
         """What the model would be sent now.
 
         Raises:
@@ -313,18 +356,19 @@ class Thinking:
         if not self._briefing.can_tell:
             raise ConfigError("the champion has no score yet", "Ask again after its first run.")
         tag, limit = self._tag(), self._asker.limit
+        wait_s = 0.0 if self._asker.gate else SHOWN_S
         if role == "critic":
             settled = (self._briefing.experiment(one) for one in self._latest())
             done = next((one for one in settled if one is not None), None)
             if done is None:
                 raise ConfigError("no experiment has its verdict yet", "Ask again later.")
-            told = self._briefing.brief(done.hypothesis)
+            told = await self._told(done.hypothesis, wait_s)
             return critic(told.brief, done, tag=tag, limit=limit)
         if role == "planner":
-            told = self._briefing.brief("")
+            told = await self._told("", wait_s)
             return planner(told.brief, ideas=HYPOTHESES_AT_ONCE, tag=tag, limit=limit)
         wish = self._wishes[0] if self._wishes else Wish("")
-        return self._coder(self._briefing.brief(wish.text), tag, wish)
+        return self._coder(await self._told(wish.text, wait_s), tag, wish)
 
     def _latest(self) -> list[bytes]:
         """Programs that were tried, those that wait for the critic first, then the latest."""

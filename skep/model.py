@@ -48,11 +48,13 @@ class Model(Protocol):
         name: as its server calls it.
         size: parameters; None if unknown.
         context: tokens that messages and answer may have together.
+        vectors: name of the model beside it that makes vectors; None where there is none.
     """
 
     name: str
     size: int | None
     context: int
+    vectors: str | None
 
     async def chat(
         self,

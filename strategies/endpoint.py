@@ -151,7 +151,7 @@ class Endpoint:
         told = (_field(facts, "max_model_len"), _field(facts, "context_length"))
         lengths = (*told, _field(meta, "n_ctx_train"))
         self.context = next((n for n in map(_whole, lengths) if n is not None), CONTEXT)
-        self._key, self._vectors, self._patience = key, vectors, patience
+        self._key, self.vectors, self._patience = key, vectors, patience
         self._refused: frozenset[str] = frozenset()
 
     async def chat(
@@ -229,20 +229,20 @@ class Endpoint:
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]] | None:
         """See `Model.embed`."""
-        if self._vectors is None:
+        if self.vectors is None:
             return None
         if not texts:
             return []
         patience = self._patience
-        with _faults(self.url, self._key, self._vectors), trio.fail_after(patience.first):
+        with _faults(self.url, self._key, self.vectors), trio.fail_after(patience.first):
             async with _client(self.url, self._key, patience, patience.first) as client:
                 answer = await client.embeddings.create(
-                    model=self._vectors, input=list(texts), encoding_format="float"
+                    model=self.vectors, input=list(texts), encoding_format="float"
                 )
                 vectors = [[float(x) for x in one.embedding] for one in answer.data]
         if len(vectors) != len(texts):
             found = f"{len(vectors)} vectors for {len(texts)} texts"
-            raise ModelError("rubbish", f"{self._vectors} made {found}")
+            raise ModelError("rubbish", f"{self.vectors} made {found}")
         return vectors
 
 

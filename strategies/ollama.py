@@ -107,7 +107,7 @@ class OllamaModel:
         self.name = model.name
         self.size = model.size
         self.context = model.window
-        self._vectors = vectors.name if vectors else None
+        self.vectors = vectors.name if vectors else None
         self._patience = patience or Patience()
         self._think = _thinking(model)
 
@@ -177,21 +177,21 @@ class OllamaModel:
     async def _loaded(self, client: "ollama.AsyncClient") -> list[str]:
         """Which of the models that this one has asked for are in memory."""
         names = {one.model or one.name for one in (await client.ps()).models}
-        return [name for name in (self.name, self._vectors) if name and name in names]
+        return [name for name in (self.name, self.vectors) if name and name in names]
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]] | None:
         """See `Model.embed`. A text that is too long for the model counts by its beginning."""
-        if self._vectors is None:
+        if self.vectors is None:
             return None
         if not texts:
             return []
         await _knock(self.url, self._patience)
-        with _faults(self.url, self._vectors), trio.fail_after(self._patience.first):
+        with _faults(self.url, self.vectors), trio.fail_after(self._patience.first):
             async with _client(self.url, self._patience, self._patience.first) as client:
-                answer = await client.embed(model=self._vectors, input=list(texts), truncate=True)
+                answer = await client.embed(model=self.vectors, input=list(texts), truncate=True)
         if len(answer.embeddings) != len(texts):
             found = f"{len(answer.embeddings)} vectors for {len(texts)} texts"
-            raise ModelError("rubbish", f"{self._vectors} made {found}", _UPDATE)
+            raise ModelError("rubbish", f"{self.vectors} made {found}", _UPDATE)
         return [[float(x) for x in vector] for vector in answer.embeddings]
 
 

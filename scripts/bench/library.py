@@ -15,10 +15,10 @@ from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
-import trio
 
 from node.literature.documents import Document
-from node.literature.meaning import Embedder, by_meaning, embed_missing
+from node.literature.meaning import Meaning, by_meaning, keep, missing, vectors_of
+from node.literature.reader import AT_ONCE
 from node.literature.shelf import opened
 
 WORDS = 20_000
@@ -27,6 +27,7 @@ FILE = 1_000
 """Documents of one file."""
 
 NUMBERS = 768
+MODEL = "invented"
 
 
 def abstracts(count: int) -> Iterator[Document]:
@@ -39,7 +40,7 @@ def abstracts(count: int) -> Iterator[Document]:
         yield Document(title=f"Paper {number}", text=text[:790])
 
 
-async def invented(texts: Sequence[str]) -> list[list[float]]:
+def invented(texts: Sequence[str]) -> list[list[float]]:
     """Vectors that follow from nothing."""
     rng = np.random.default_rng(len(texts[0]))
     found: list[list[float]] = rng.normal(size=(len(texts), NUMBERS)).tolist()
@@ -54,7 +55,6 @@ def main() -> None:
     chosen = parser.parse_args()
     path = chosen.folder / "library.db"
     documents = list(abstracts(chosen.passages))
-    model = Embedder("invented", invented)
     with opened(path, write=True) as shelf:
         begun = time.perf_counter()
         for at in range(0, len(documents), FILE):
@@ -64,9 +64,12 @@ def main() -> None:
             begun = time.perf_counter()
             found = shelf.passages(query, 8)
             print(f"by words   {1000 * (time.perf_counter() - begun):.0f} ms, {len(found)} found")
-        trio.run(embed_missing, shelf, model)
+        while todo := missing(shelf, MODEL, AT_ONCE):
+            vectors = vectors_of(invented(list(todo.values())), len(todo), MODEL)
+            keep(shelf, MODEL, dict(zip(todo, vectors, strict=True)))
+        (wanted,) = vectors_of(invented(["what fits"]), 1, MODEL)
         begun = time.perf_counter()
-        trio.run(by_meaning, shelf, "what fits", 8, model)
+        by_meaning(shelf, Meaning(MODEL, wanted), 8)
         print(f"by meaning {time.perf_counter() - begun:.2f} s")
     print(f"database   {path.stat().st_size / 2**20:.0f} MiB")
     print(f"memory     {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB at most")

@@ -225,7 +225,7 @@ async def test_a_node_out_of_ideas_ends_or_waits_for_whoever_may_have_some(
         node(tmp_path, executor, proposals=None, own=()) as home,
         trio.open_nursery() as nursery,
     ):
-        home.researcher.hope = lambda: hope
+        home.researcher.hopes.append(lambda: hope)
         if not hope:
             await home.researcher.run()
             assert [e.text[:23] for e in home.events if isinstance(e, Said)] == [

@@ -1,7 +1,7 @@
 """Literature: read from what people have, cut into passages, kept once, found by its words."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,10 +10,18 @@ from hypothesis import strategies as st
 
 from node.literature.adding import FILE_MAX_BYTES, add_file, files_of
 from node.literature.documents import Document, documents_in
-from node.literature.meaning import Embedder, by_meaning, embed_missing, fitting, fused
+from node.literature.meaning import (
+    Meaning,
+    by_meaning,
+    fitting,
+    fused,
+    keep,
+    missing,
+    vectors_of,
+)
 from node.literature.passages import PASSAGE_CHARS, Cut, cut
 from node.literature.shelf import Added, Shelf, match_of, opened
-from skep.errors import ConfigError, HomeError, SkepError
+from skep.errors import ConfigError, HomeError, ModelError
 
 WARMUP = """# On warming up
 
@@ -267,58 +275,61 @@ def test_a_file_that_is_too_large_is_not_read_whole(tmp_path: Path, shelf: Shelf
         add_file(shelf, large)
 
 
-TOPICS = ("rate", "batch", "decay")
+TOY = "toy"
 
 
-async def by_topic(texts: Sequence[str]) -> list[list[float]]:
+def by_topic(text: str) -> list[float]:
     """A stand-in for a model: how often a text speaks of three topics, by any of their names."""
     names = (("rate", "step", "pace"), ("batch", "group"), ("decay", "shrink"))
-    return [[0.01 + sum(text.count(one) for one in some) for some in names] for text in texts]
+    return [0.01 + sum(text.count(one) for one in some) for some in names]
 
 
-async def test_passages_are_found_by_meaning_and_embedded_once(shelf: Shelf) -> None:
-    calls: list[int] = []
+def meant(query: str, model: str = TOY, wider: bool = False) -> Meaning:
+    (vector,) = vectors_of([by_topic(query) + [1.0] * wider], 1, model)
+    return Meaning(model, vector)
 
-    async def counted(texts: Sequence[str]) -> list[list[float]]:
-        calls.append(len(texts))
-        return await by_topic(texts)
 
+def embed(shelf: Shelf, most: int = 99, wider: bool = False) -> int:
+    todo = missing(shelf, TOY, most)
+    answer = [by_topic(text) + [1.0] * wider for text in todo.values()]
+    if todo:
+        keep(shelf, TOY, dict(zip(todo, vectors_of(answer, len(todo), TOY), strict=True)))
+    return len(todo)
+
+
+def test_passages_are_found_by_meaning_and_embedded_once(shelf: Shelf) -> None:
     shelf.add("/a", [note("One", "the rate"), note("Two", "a batch"), note("Three", "decay")])
-    model = Embedder("toy", counted)
-    assert await embed_missing(shelf, model) == 3
-    assert await embed_missing(shelf, model) == 0
-    assert calls == [3]
+    assert [embed(shelf, 2), embed(shelf, 2), embed(shelf, 2)] == [2, 1, 0]
     assert shelf.passages("pace", 3) == [], "no such word anywhere"
-    best = shelf.numbered(await by_meaning(shelf, "pace", 1, model))
+    best = shelf.numbered(by_meaning(shelf, meant("pace"), 1))
     assert [one.title for one in best] == ["One"]
-    found = await fitting(shelf, "pace of a batch", 3, model)
+    found = fitting(shelf, "pace of a batch", 3, meant("pace of a batch"))
     assert [one.title for one in found] == ["Two", "One", "Three"]
-    assert [one.title for one in await fitting(shelf, "batch", 3, None)] == ["Two"]
-    assert await by_meaning(shelf, "pace", 3, Embedder("another", by_topic)) == []
+    assert [one.title for one in fitting(shelf, "batch", 3, None)] == ["Two"]
+    assert by_meaning(shelf, meant("pace", "another"), 3) == []
 
 
-async def test_vectors_of_a_model_that_was_exchanged_are_made_anew(shelf: Shelf) -> None:
-    async def wider(texts: Sequence[str]) -> list[list[float]]:
-        return [[*one, 1.0] for one in await by_topic(texts)]
-
+def test_vectors_of_a_model_that_was_exchanged_are_made_anew(shelf: Shelf) -> None:
     shelf.add("/a", [note("One", "the rate")])
-    await embed_missing(shelf, Embedder("toy", by_topic))
+    embed(shelf)
     shelf.add("/b", [note("Two", "a batch")])
-    await embed_missing(shelf, Embedder("toy", wider))
-    assert await embed_missing(shelf, Embedder("toy", wider)) == 1, "the one of three numbers"
-    assert len(await by_meaning(shelf, "rate", 9, Embedder("toy", wider))) == 2
+    embed(shelf, wider=True)
+    assert embed(shelf, wider=True) == 1, "the one of three numbers"
+    assert len(by_meaning(shelf, meant("rate", wider=True), 9)) == 2
+
+
+def test_a_passage_that_went_while_it_was_read_is_not_kept(shelf: Shelf) -> None:
+    shelf.add("/a", [note("One", "the rate")])
+    (number,) = missing(shelf, TOY, 9)
+    shelf.remove(one.digest for one in shelf.documents())
+    keep(shelf, TOY, {number: meant("rate").vector})
+    assert by_meaning(shelf, meant("rate"), 9) == []
 
 
 @pytest.mark.parametrize("answer", [[], [[]], [[0.0]], [[float("nan")]], [[1.0], [2.0]]])
-async def test_a_model_that_answers_with_no_vectors_is_told_of(
-    shelf: Shelf, answer: list[list[float]]
-) -> None:
-    async def broken(texts: Sequence[str]) -> list[list[float]]:
-        return answer
-
-    shelf.add("/a", [note("One", "x")])
-    with pytest.raises(SkepError, match="embedding model toy"):
-        await embed_missing(shelf, Embedder("toy", broken))
+def test_a_model_that_answers_with_no_vectors_is_told_of(answer: list[list[float]]) -> None:
+    with pytest.raises(ModelError, match="embedding model toy"):
+        vectors_of(answer, 1, TOY)
 
 
 def test_rankings_are_put_together_by_reciprocal_rank() -> None:

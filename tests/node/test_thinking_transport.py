@@ -104,12 +104,36 @@ async def test_without_an_answer_at_all_the_search_is_what_it_is_without_a_model
         assert node.of("llm") == []
 
 
+async def test_a_node_with_nothing_else_to_try_waits_for_its_model_and_ends_without_one(
+    tmp_path: Path, fast_clock: trio.testing.MockClock
+) -> None:
+    async def slow() -> Model:
+        return Delayed(await find_model(server.url, None, None, FOREVER), 600)
+
+    async def nobody() -> None:
+        return None
+
+    executor = FakeExecutor(1, lambda *_: "done")
+    async with (
+        serving_ollama(Script()) as server,
+        thinker(tmp_path / "slow", executor, slow, extra=()) as node,
+    ):
+        await node.until(lambda: len(node.of("llm")) >= 6)
+        assert [one for one in node.said if "nothing" in one][:1] == [
+            "nothing to try at the moment; waiting for ideas of the model"
+        ]
+    async with thinker(tmp_path / "none", executor, nobody, extra=()) as node:
+        await node.until(lambda: any("nothing is left to try" in one for one in node.said))
+        assert node.of("llm") == []
+
+
 class Delayed:
     """A model that takes its time before it is asked."""
 
     def __init__(self, model: Model, seconds: float) -> None:
         self._model, self._seconds = model, seconds
         self.name, self.size, self.context = model.name, model.size, model.context
+        self.vectors = model.vectors
 
     async def chat(self, messages: Sequence[Message], **how: Any) -> Reply:
         await trio.sleep(self._seconds)

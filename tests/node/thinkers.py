@@ -157,7 +157,7 @@ async def thinker(
         arms.append(arm)
         with trio.fail_after(limit_s):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(arm.thinking.run)
+                nursery.start_soon(arm.run)
                 nursery.start_soon(researcher.run)
                 yield Thinker(ledger, researcher, arm, events, ideas)
                 nursery.cancel_scope.cancel()

@@ -162,6 +162,8 @@ class OllamaServer:
         self.stalled = trio.Event()
         self.on_ps: Callable[[], None] = lambda: None
         self._leaving: dict[str, int] = {}
+        self.vector: Callable[[str], list[float]] = _shape_of
+        self.embedded: list[str] = []
         self.http: HttpServer | None = None
 
     @property
@@ -364,7 +366,8 @@ class OllamaServer:
             return
         self.loaded[model.name] = model.context
         texts = asked["input"] if isinstance(asked["input"], list) else [asked["input"]]
-        vectors = [[float(len(text)), float(text.count(" ")), 1.0] for text in texts]
+        vectors = [self.vector(text) for text in texts]
+        self.embedded += texts
         counts = {"total_duration": 1, "load_duration": 1, "prompt_eval_count": len(texts)}
         await exchange.reply_json(200, {"model": model.name, "embeddings": vectors} | counts)
 
@@ -377,6 +380,10 @@ class OllamaServer:
         if model is None:
             await _refuse(exchange, 404, f"model '{name}' not found")
         return model
+
+
+def _shape_of(text: str) -> list[float]:
+    return [float(len(text)), float(text.count(" ")), 1.0]
 
 
 async def _refuse(exchange: Exchange, status: int, error: str) -> None:
