@@ -136,7 +136,7 @@ async def test_nobody_is_asked_who_has_no_vectors_or_may_not_read_it(
 async def test_a_running_node_embeds_its_library_and_tells_the_planner_what_fits(
     tmp_path: Path, mock_clock: MockClock
 ) -> None:
-    mock_clock.rate = 30
+    mock_clock.rate = 4
     fruits = {f"Fruit {number}": "of apples and pears" for number in range(8)}
     library(tmp_path / "library.db", fruits | {"One": "a quicker pace"})
     script = Script()
