@@ -42,6 +42,7 @@ from skep.records import (
     SignedRecord,
     program_id,
 )
+from skep.words import reworded
 
 KIND_OF = {payload: kind for kind, payload in KINDS.items()}
 
@@ -105,6 +106,8 @@ class Ledger(LedgerView):
         self.told: Callable[[SignedRecord], object] = lambda _: None
         """Called with every record this node has said, once it is on the medium."""
         self._door = trio.Lock()
+        self.wording: Callable[[str], str] = lambda text: text
+        """What becomes of the words of everything that is published here."""
 
     @classmethod
     @asynccontextmanager
@@ -173,7 +176,8 @@ class Ledger(LedgerView):
             HomeError: it could not be written.
         """
         now = max(self._clock(), not_before)
-        draft = partial(self._sign, payload=payload, task=task, time=now)
+        said = reworded(payload, self.wording)
+        draft = partial(self._sign, payload=said, task=task, time=now)
         signed = (await self._commit(_Change([], draft))).signed
         assert signed is not None  # noqa: S101 - a change with a draft is signed or has raised
         return signed

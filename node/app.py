@@ -22,7 +22,8 @@ from gossip.driver import Doing
 from gossip.identity import Identity
 from gossip.ledger import Ledger
 from gossip.swarms import SOLO_SWARM
-from node.arm import Arm, gate_of
+from node.arm import Arm, gate_of, lasting_memory
+from node.briefing import program_md
 from node.config import Settings
 from node.control import Answers, serve
 from node.experiment import Bench
@@ -32,6 +33,7 @@ from node.history import history
 from node.home import Home, hold, remember_task
 from node.loop import Researcher
 from node.machine import renew, settle
+from node.outgoing import scanner_of, wording
 from node.provenance import Provenance
 from node.status import Status
 from node.swarm import SOFTWARE, Membership, place_of
@@ -210,6 +212,9 @@ class _Session:
         self._show = show
         facts = node.task.facts
         role: Role = "verify" if settings.verify_only else "full"
+        public = f"{facts.seed_program}\n{program_md(node.home)}\n{facts.name}"
+        scanner = scanner_of(settings, node.identity.seed, public)
+        node.ledger.wording = wording(scanner, self._emit)
         gate, ideas = gate_of(settings, node.environment.backend), Ideas()
         executor = Gated(node.executor, gate) if gate else node.executor
         bench = Bench(facts, executor, node.home.runs, node.environment)
@@ -228,12 +233,13 @@ class _Session:
             Arm(
                 settings=settings,
                 home=node.home,
-                identity=node.identity,
+                author=node.identity.public,
                 ledger=node.ledger,
                 bench=bench,
                 researcher=self._researcher,
                 ideas=ideas,
                 gate=gate,
+                scanner=scanner,
                 clock=now_ms,
                 emit=self._emit,
             )
@@ -275,6 +281,9 @@ class _Session:
             self._emit(Said(line))
         if warning := self._node.policy.warning:
             self._emit(Said(f"warning  {warning}", alarm=True))
+        shared = lasting_memory(self._settings, self._node.environment.backend)
+        if self._arm is not None and shared:
+            self._emit(Said(f"warning  {shared}", alarm=True))
         limit = self._settings.minutes
         async with trio.open_nursery() as nursery:
             await nursery.start(serve, self._node.home.root, self._answers())

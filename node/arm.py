@@ -13,10 +13,9 @@ from typing import Any
 import msgspec
 import trio
 
-from gossip.identity import Identity
 from gossip.ledger import Ledger
 from node.asking import Asker, Find
-from node.briefing import Briefing, program_md
+from node.briefing import Briefing
 from node.config import Settings
 from node.experiment import Bench
 from node.gate import Gate
@@ -24,12 +23,12 @@ from node.home import Home
 from node.literature.reader import Reader
 from node.loop import Researcher
 from node.models import model_of
-from node.outgoing import scanner_of
 from node.speaking import Speaker
 from node.spending import Account, cost_of, read_account, write_account, written_by_models
 from node.thinking import Thinking
 from node.verdicts import roots_of
 from skep.events import Event
+from skep.secrets import Scanner
 from strategies.llm import LLM, Ideas
 from strategies.prompt import Role
 from strategies.servers import server_url, stands_here
@@ -43,18 +42,18 @@ class Arm:
     Args:
         settings: name the model, if the user did.
         home: of the node.
-        identity: whose key must not leave.
+        author: 32-byte public key of the node.
         ledger: where notes go.
         bench: task, and folder of runs.
         researcher: whose slots are to have ideas.
         ideas: the queue.
         gate: where model and experiments share a GPU.
+        scanner: knows what must not leave.
         clock: milliseconds since the epoch.
         emit: called with every event.
         find: finds the model; by default as the settings say.
 
     Raises:
-        ConfigError: the file of a key cannot be read.
         HomeError: what the model has cost so far does not read back.
     """
 
@@ -63,12 +62,13 @@ class Arm:
         *,
         settings: Settings,
         home: Home,
-        identity: Identity,
+        author: bytes,
         ledger: Ledger,
         bench: Bench,
         researcher: Researcher,
         ideas: Ideas,
         gate: Gate | None,
+        scanner: Scanner,
         clock: Callable[[], int],
         emit: Callable[[Event], None],
         find: Find | None = None,
@@ -78,9 +78,7 @@ class Arm:
         researcher.charge(LLM, account.whole.seconds)
         self._ledger = ledger
         self._task = task.id
-        self._roots = partial(roots_of, home.root, identity.public)
-        public = f"{task.seed_program}\n{program_md(home)}\n{task.name}"
-        scanner = scanner_of(settings, identity.seed, public)
+        self._roots = partial(roots_of, home.root, author)
         self._speaker = Speaker(ledger, task.id, scanner, clock, emit)
         self._briefing = Briefing(notebook, ledger, bench, researcher.thoughts, home, self._roots)
         self._asker = Asker(
@@ -157,3 +155,18 @@ def gate_of(settings: Settings, backend: str) -> Gate | None:
     """
     url = settings.openai_url or server_url(settings.ollama_url)
     return Gate() if backend != "cpu" and stands_here(url) else None
+
+
+def lasting_memory(settings: Settings, backend: str) -> str | None:
+    """What to tell a user whose endpoint keeps memory of the GPU that trains; None where none does.
+
+    An OpenAI-compatible server has no request that unloads a model, as ollama has.
+    """
+    url = settings.openai_url
+    if backend == "cpu" or not url or not stands_here(url):
+        return None
+    return (
+        f"{url} is on this machine, whose GPU trains: its model cannot be told to leave the GPU's"
+        " memory, which changes what runs can use and how fast they are. Let it use another GPU,"
+        " or the CPU, or ask ollama, which unloads between experiments"
+    )

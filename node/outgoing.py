@@ -1,7 +1,7 @@
 """The secrets of this machine that no text may carry away: keys, names, paths, tokens, addresses.
 
-Only what is looked for is decided here; `skep.secrets` looks. A model is told none of it: this is
-the net behind that wall.
+What is looked for is decided here, and what stands in its place; `skep.secrets` looks. A model is
+told none of it: this is the net behind that wall.
 """
 
 import getpass
@@ -9,13 +9,14 @@ import os
 import platform
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from node.config import CONFIG_NAME, Settings
 from node.labs import read_lab
 from skep.errors import SkepError
+from skep.events import Event, Said
 from skep.secrets import Scanner, Secret
 from strategies.endpoint import read_key
 
@@ -24,6 +25,40 @@ TELLING = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH|COOKIE|SESSION|CANA
 
 ADDRESS = re.compile(r"[/\\@:]")
 """What stands in paths, URLs and addresses, and in no name of a task."""
+
+
+HELD_BACK = "(held back)"
+"""What is published in the place of words that hold a secret."""
+
+FAULT = re.compile(r"[A-Za-z_]\w{0,60}(?=:)")
+"""The class of an exception, at the beginning of the reason for a crash."""
+
+
+def wording(scanner: Scanner, emit: Callable[[Event], None]) -> Callable[[str], str]:
+    """What becomes of words that are about to be published, whoever wrote them.
+
+    A program can say anything when it crashes, so that its last line is not repeated unread.
+    Whoever watches is told once of each kind of secret.
+
+    Args:
+        scanner: knows the secrets of this machine.
+        emit: called with every event.
+    """
+    told: set[tuple[str, ...]] = set()
+
+    def worded(text: str) -> str:
+        found = scanner.found(text)
+        if not found:
+            return text
+        if found not in told:
+            told.add(found)
+            words = f"published without its words, which hold {', '.join(found)}"
+            emit(Said(f"a record was {words}", alarm=True))
+        fault = FAULT.match(text)
+        known = fault is not None and not scanner.found(fault[0])
+        return f"{fault[0]}: {HELD_BACK}" if fault and known else HELD_BACK
+
+    return worded
 
 
 def scanner_of(

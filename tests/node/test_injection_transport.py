@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 import trio.testing
 
 from node.config import CONFIG_NAME, load
 from node.outgoing import scanner_of
+from skep.ports import Order, Outcome
 from skep.records import Note
 from strategies.prompt import HYPOTHESES_MAX
 from tests.gossip.scenes import KEY
@@ -87,6 +89,20 @@ def forms(secret: str) -> Iterator[bytes]:
     yield base64.b64encode(secret.encode())[:-3]
 
 
+class Blabbing(FakeExecutor):
+    """Every third program crashes, and its last line holds a secret."""
+
+    def __init__(self, secrets: list[str]) -> None:
+        super().__init__(1, lambda number, _: "done" if number < 5 or number % 3 else "crash")
+        self._secrets = secrets
+
+    async def train(self, slot: int, order: Order, report: Any) -> Outcome:
+        outcome = await super().train(slot, order, report)
+        secret = self._secrets[self.orders[slot] % len(self._secrets)]
+        reason = "" if outcome.status == "done" else f"FileNotFoundError: {secret}"
+        return msgspec.structs.replace(outcome, reason=reason)
+
+
 async def test_nothing_that_a_model_was_made_to_say_carries_a_secret_away(
     tmp_path: Path, fast_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,21 +135,23 @@ async def test_nothing_that_a_model_was_made_to_say_carries_a_secret_away(
     model = Obeying(secrets)
     async with (
         serving_ollama(model) as server,
-        thinker(
-            home, FakeExecutor(1, lambda *_: "done"), at(server.url), *said, settings=settings
-        ) as node,
+        thinker(home, Blabbing(secrets), at(server.url), *said, settings=settings) as node,
     ):
         await node.until(lambda: len(node.of("llm")) >= 6 and len(node.notes) >= 1)
+        await node.until(lambda: sum(run.status == "crash" for run in node.runs) >= 6)
         records = [
             one.body
             for kind in ("run", "claim", "note")
             for one in node.ledger.said_by(KEY.public, STORIES.id, kind)
         ]
         alarms = [text for text in node.said if "held back" in text]
+        crashes = {run.note for run in node.runs if run.status == "crash"}
     published = b"\n".join(records)
     for secret in secrets:
         assert not [form for form in forms(secret) if form in published], secret
-    assert {run.note for run in node.of("llm")} >= {"a rate of 1"}, "what is harmless is run"
+    harmless = [run for run in node.of("llm") if run.note.startswith("a rate of ")]
+    assert harmless, "what is harmless is run"
+    assert crashes == {"FileNotFoundError: (held back)"}
     assert any("the key of this node" in text for text in alarms)
     assert len(alarms) == len(set(alarms)), "each is told once"
     assert everything(home) == before

@@ -19,6 +19,7 @@ from node.experiment import Bench
 from node.gate import Gate, Gated
 from node.home import Home
 from node.loop import Researcher
+from node.outgoing import scanner_of, wording
 from node.plan import Wait
 from skep.events import Event, Said
 from skep.ports import Executor, Strategy
@@ -131,6 +132,9 @@ async def thinker(
     async with Ledger.open(folder, KEY, swarm=SWARM, clock=lambda: 0) as ledger:
         await deliver(ledger, *before)
         ideas = Ideas()
+        settings = settings or Settings(home=folder)
+        scanner = scanner_of(settings, KEY.seed, f"{STORIES.seed_program}{STORIES.name}")
+        ledger.wording = wording(scanner, emit)
         bench = Bench(STORIES, Gated(executor, gate) if gate else executor, folder / "runs", CPU)
         researcher = Watched(
             ledger=ledger,
@@ -142,14 +146,15 @@ async def thinker(
             examine=examine,
         )
         arm = Arm(
-            settings=settings or Settings(home=folder),
+            settings=settings,
             home=Home(folder),
-            identity=KEY,
+            author=KEY.public,
             ledger=ledger,
             bench=bench,
             researcher=researcher,
             ideas=ideas,
             gate=gate,
+            scanner=scanner,
             clock=lambda: 0,
             emit=emit,
             find=find,
