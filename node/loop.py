@@ -243,8 +243,8 @@ class Researcher:
     async def _next_job(self) -> Job | None:
         """The next job, queued durably; None when this slot has nothing more to do."""
         while not self._stopping:
+            changed = self._changed  # before anything is awaited: what wakes must not be missed
             await self._resumed.wait()
-            changed = self._changed
             async with self._deciding:
                 choice = await self._take_up() or await self._decide()
             if isinstance(choice, Job):

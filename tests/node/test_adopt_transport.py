@@ -242,6 +242,25 @@ async def test_a_node_out_of_ideas_ends_or_waits_for_whoever_may_have_some(
         await home.researcher.finish()
 
 
+@pytest.mark.parametrize("steps", range(12))
+async def test_an_idle_node_ends_whenever_it_is_told(
+    tmp_path: Path, fast_clock: trio.testing.MockClock, steps: int
+) -> None:
+    async with (
+        node(tmp_path, Judging({}), proposals=None, own=(), role="verify") as home,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(home.researcher.run)
+        await until(lambda: any(isinstance(one, Said) for one in home.events))
+        home.researcher.consider()
+        for _ in range(steps):
+            await trio.lowlevel.checkpoint()
+        await home.researcher.finish()
+        with trio.fail_after(5000):
+            while nursery.child_tasks:  # noqa: ASYNC110 - there is no event for it
+                await trio.sleep(1)
+
+
 async def test_a_program_that_has_to_be_fetched_is_tried_once_it_is_there(
     tmp_path: Path, fast_clock: trio.testing.MockClock
 ) -> None:
