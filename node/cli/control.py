@@ -105,10 +105,21 @@ def _show_node(node: dict[str, Any]) -> None:
     if node["slots"]:
         _show_slots(node["slots"])
     if (model := node.get("model")) and model["name"]:
-        say(f"model: {model['name']}, {model['waiting']} ideas ready, {model['kept']} kept")
+        say(f"model: {model['name']}, {model['waiting']} ideas ready; {model_line(model)}")
     if node["last_verdict"]:
         say(f"last: {node['last_verdict']}")
     say()
+
+
+def model_line(model: dict[str, Any]) -> str:
+    """What came of a model's ideas, and what each of the best kind that there is has cost."""
+    tried = f"{model['runs']} tried, {model['kept']} kept, {model['confirmed']} confirmed"
+    for kind in ("confirmed", "kept", "idea"):
+        if (seconds := model[f"seconds_per_{kind}"]) is not None:
+            each = "idea" if kind == "idea" else f"{kind} gain"
+            tokens = model[f"tokens_per_{kind}"]
+            return f"{tried}; {tokens:,.0f} tokens and {seconds:,.0f} s of thinking for each {each}"
+    return tried
 
 
 def _show_slots(slots: list[dict[str, Any]]) -> None:

@@ -5,11 +5,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
 from node.cli import main
+from node.cli.control import model_line
 from node.control import serve
+from node.spending import Account, Tally, cost_of
 from node.status import Status
 from skep.events import Judged, Paused, Progressed, Started
 from skep.ports import Progress
@@ -111,3 +114,31 @@ async def test_a_node_is_paused_resumed_and_finished(
     assert json.loads(await skep("resume", "--json"))["paused"] is False
     assert (await skep("finish")).startswith("finishing: the node ends when")
     assert (await skep("status")).startswith("finishing on stories")
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ((0, 0, 0, 0), "0 tried, 0 kept, 0 confirmed"),
+        (
+            (4, 1, 0, 0),
+            "1 tried, 0 kept, 0 confirmed; 5,000 tokens and 30 s of thinking for each idea",
+        ),
+        (
+            (4, 3, 2, 0),
+            "3 tried, 2 kept, 0 confirmed; 10,000 tokens and 60 s of thinking for each kept gain",
+        ),
+        (
+            (4, 3, 2, 1),
+            "3 tried, 2 kept, 1 confirmed; "
+            "20,000 tokens and 120 s of thinking for each confirmed gain",
+        ),
+    ],
+)
+def test_it_says_what_the_ideas_of_a_model_cost(counts: tuple[int, ...], told: str) -> None:
+    ideas, runs, kept, confirmed = counts
+    account = Account(
+        {"large": Tally(seconds=120.0, prompt_tokens=15_000, reply_tokens=5_000, ideas=ideas)}
+    )
+    cost = cost_of(account, runs=runs, kept=kept, confirmed=confirmed)
+    assert model_line(msgspec.to_builtins(cost)) == told
