@@ -99,6 +99,7 @@ class Arm:
             slots=bench.executor.slots,
             tag=partial(secrets.token_hex, TAG_BYTES),
             wake=researcher.consider,
+            is_idle=lambda: researcher.is_idle,
         )
         self._notebook = notebook
         researcher.hopes.append(lambda: "ideas of the model" if self._asker.hopeful else "")

@@ -124,6 +124,11 @@ class Researcher:
         """Say what a strategy has spent on thinking, in all."""
         self._decider.thought_s[strategy] = seconds
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs and nobody has anything to try."""
+        return bool(self._told_idle)
+
     def consider(self) -> None:
         """There is something new to try: let slots that found nothing to do decide again."""
         self._wake()

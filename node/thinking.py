@@ -50,6 +50,9 @@ ROUNDS_MAX = 6
 PAUSE_MIN_S, PAUSE_MAX_S = 5.0, 300.0
 """After something went wrong or brought nothing: the first pause; each further one is twice it."""
 
+PAUSE_IDLE_S = 15.0
+"""The longest after answers with nothing new, where no slot has anything else to do."""
+
 ABSENT_S = 60.0
 """How often somebody looks whether there is a model by now, where the user named none."""
 
@@ -102,6 +105,7 @@ class Thinking:
         slots: experiments at once; one idea more than that is kept ready.
         tag: makes 16 hex digits that nobody could know before.
         wake: called when there is something new to try.
+        is_idle: whether no slot has anything to do.
     """
 
     def __init__(
@@ -117,6 +121,7 @@ class Thinking:
         slots: int,
         tag: Callable[[], str],
         wake: Callable[[], None],
+        is_idle: Callable[[], bool],
     ) -> None:
         self._ideas = ideas
         self._asker = asker
@@ -128,6 +133,7 @@ class Thinking:
         self._enough = slots + 1
         self._tag = tag
         self._wake = wake
+        self._is_idle = is_idle
         self._wishes: deque[Wish] = deque(maxlen=WISHES_MAX)
         self._crashed: deque[tuple[Ready, str]] = deque(maxlen=PENDING_MAX)
         self._finished: deque[bytes] = deque(maxlen=PENDING_MAX)
@@ -186,7 +192,8 @@ class Thinking:
                 failures = 0
                 self._asker.answered()
             if pauses := failures + self._barren:
-                await trio.sleep(min(PAUSE_MIN_S * 2 ** (pauses - 1), PAUSE_MAX_S))
+                longest = PAUSE_MAX_S if failures or not self._is_idle() else PAUSE_IDLE_S
+                await trio.sleep(min(PAUSE_MIN_S * 2 ** (pauses - 1), longest))
 
     def _is_due(self) -> bool:
         """Whether there is a reason to ask now. A GPU that is shared is left alone for less."""

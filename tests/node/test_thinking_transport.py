@@ -127,6 +127,21 @@ async def test_a_node_with_nothing_else_to_try_waits_for_its_model_and_ends_with
         assert node.of("llm") == []
 
 
+async def test_a_model_that_repeats_itself_is_asked_again_soon_only_where_nothing_else_is_to_do(
+    tmp_path: Path, fast_clock: trio.testing.MockClock
+) -> None:
+    """Thirty answers with nothing new take two hours of pauses beside other experiments."""
+    executor = FakeExecutor(1, lambda *_: "done")
+    async with (
+        serving_ollama(lambda _: Say("NONE")) as server,
+        thinker(tmp_path, executor, at(server.url), extra=()) as node,
+    ):
+        began = trio.current_time()
+        await node.until(lambda: len(server.chats) >= 30)
+        assert trio.current_time() - began < 5000
+        assert node.researcher.is_idle
+
+
 class Delayed:
     """A model that takes its time before it is asked."""
 
