@@ -172,7 +172,9 @@ class Told(Struct, frozen=True, kw_only=True):
 def choose_format(
     size: float | None, applied: Mapping[Format, int], tried: Mapping[Format, int]
 ) -> Format:
-    """The format to ask a model for.
+    """The format to ask a model for: the first for its size in which enough applies.
+
+    Where none is good enough, it is the one in which most applied, once all have been tried.
 
     Args:
         size: its parameters; None where nobody says so, as of hosted models, which are large.
@@ -181,11 +183,13 @@ def choose_format(
     """
     large = size is None or size >= BLOCKS_FROM
     first = 0 if large else 1 if size is not None and size >= FUNCTIONS_FROM else 2
-    for form in FORMATS[first:-1]:
+    rates: dict[Format, float] = {}
+    for form in FORMATS[first:]:
         count = tried.get(form, 0)
-        if count < TRIED_MIN or applied.get(form, 0) >= APPLIED_MIN * count:
+        rates[form] = applied.get(form, 0) / max(count, 1)
+        if count < TRIED_MIN or rates[form] >= APPLIED_MIN:
             return form
-    return FORMATS[-1]
+    return max(rates, key=lambda form: rates[form])
 
 
 def coder(

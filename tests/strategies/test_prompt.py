@@ -259,6 +259,11 @@ def test_a_trace_is_its_end_without_folders() -> None:
         (32.8e9, {"blocks": 5}, {"blocks": 12}, "functions"),
         (32.8e9, {"blocks": 5, "functions": 1}, {"blocks": 12, "functions": 20}, "settings"),
         (3.1e9, {}, {"settings": 99}, "settings"),
+        (32.8e9, {"blocks": 43}, {"blocks": 88, "functions": 12, "settings": 11}, "settings"),
+        (32.8e9, {"blocks": 43}, {"blocks": 88, "functions": 12, "settings": 12}, "blocks"),
+        (32.8e9, {}, {"blocks": 12, "functions": 12, "settings": 12}, "blocks"),
+        (7.6e9, {"functions": 3, "settings": 5}, {"functions": 12, "settings": 12}, "settings"),
+        (7.6e9, {"functions": 3, "settings": 6}, {"functions": 90, "settings": 12}, "settings"),
     ],
 )
 def test_the_format_follows_from_the_size_and_from_what_applied(
