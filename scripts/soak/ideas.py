@@ -80,8 +80,10 @@ def rows(home: Path) -> list[dict[str, object]]:
 
 def report(home: Path, known: Iterable[Edit]) -> dict[str, object]:
     """What the champion holds, and what came of each way of finding ideas."""
-    source, found = skep(home, "best", "--source"), rows(home)
+    source, found, known = skep(home, "best", "--source"), rows(home), list(known)
     held = {edit.name for edit in known if holds(source, edit)}
+    # What an edit is made on is there where that edit is, even if it has rewritten a line of it.
+    held |= {below for edit in known if edit.name in held for below in edit.on}
     real = {edit.name for edit in known if edit.kind == "real"}
     counted = Counter((str(row["strategy"]), str(row["verdict"])) for row in found)
     return {
