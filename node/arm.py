@@ -22,7 +22,7 @@ from node.gate import Gate
 from node.home import Home
 from node.literature.reader import Reader
 from node.loop import Researcher
-from node.models import model_of
+from node.models import may_embed, model_of
 from node.speaking import Speaker
 from node.spending import Account, cost_of, read_account, write_account, written_by_models
 from node.thinking import Thinking
@@ -92,7 +92,7 @@ class Arm:
             ideas=ideas,
             asker=self._asker,
             briefing=self._briefing,
-            reader=Reader(home.library, emit, embeds=_embeds(settings)),
+            reader=Reader(home.library, emit, embeds=may_embed(settings)),
             notebook=notebook,
             thoughts=researcher.thoughts,
             speaker=self._speaker,
@@ -141,11 +141,6 @@ class Arm:
             "system": found.system,
             "user": found.user,
         }
-
-
-def _embeds(settings: Settings) -> bool:
-    """Whether the whole library may be read by who makes vectors: no service elsewhere may."""
-    return not settings.openai_url or stands_here(settings.openai_url)
 
 
 def gate_of(settings: Settings, backend: str) -> Gate | None:

@@ -335,11 +335,15 @@ def pooled(effects: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return mean, 1 / sum(weights)
 
 
+def words_of(known: Known) -> str:
+    """What a topic is searched by: topic, notes and tier."""
+    return " ".join((known.topic, known.tier, *known.notes))
+
+
 def matching(known: Iterable[Known], query: str) -> list[Known]:
     """Those that have any word of a query in topic, notes or tier, what fits best first."""
     rows = list(known)
-    texts = [" ".join((one.topic, one.tier, *one.notes)) for one in rows]
-    return [rows[place] for place in ranked(query, texts)]
+    return [rows[place] for place in ranked(query, [words_of(one) for one in rows])]
 
 
 def experiments_about(tried: Iterable[Tried], query: str) -> list[Tried]:

@@ -45,6 +45,11 @@ async def model_of(settings: Settings, environ: Mapping[str, str] = os.environ) 
         return None
 
 
+def may_embed(settings: Settings) -> bool:
+    """Whether all texts of a library may be read by who makes vectors: no service elsewhere may."""
+    return not settings.openai_url or stands_here(settings.openai_url)
+
+
 async def room_at(url: str) -> int | None:
     """Bytes that a model of a server may take; None if it is on another machine."""
     return (await room()).memory if stands_here(url) else None

@@ -14,6 +14,7 @@ from skep.records import Hunk, Note, Rescore, Run, SetConstant
 from tests.factories import content_id, make_run
 from tests.node.recorded import small_search
 from tests.skep.test_verdict import NODES, TASK, Swarm
+from tests.strategies.ollama_server import CODER, VECTORS, Fails, ollama_in_thread
 
 PARENT = "LR = 3e-3\nWIDTH: int = 64\nBETAS = (0.9, 0.95)\nclass Config:\n    EPS = 1e-8\n"
 
@@ -191,3 +192,31 @@ def test_the_command_lists_what_the_home_holds(
     assert tried[0]["program"][:8] in capsys.readouterr().out
     assert main(["knowledge", "--experiments", "quantum"]) == 0
     assert capsys.readouterr().out == "no experiment that is here tells of quantum\n"
+
+
+def test_where_there_is_a_model_of_vectors_knowledge_is_searched_by_meaning_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The vectors of this server tell how long a text is, and no two words are alike."""
+    monkeypatch.setenv("SKEP_HOME", str(tmp_path))
+    trio.run(small_search().write, tmp_path)
+
+    def found(*query: str) -> list[str]:
+        assert main(["knowledge", "--json", *query]) == 0
+        out, err = capsys.readouterr()
+        assert err == ""
+        return [row["topic"] for row in json.loads(out)]
+
+    monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:1")
+    assert found("quantum") == []
+    with ollama_in_thread([], [CODER, VECTORS]) as (url, server):
+        monkeypatch.setenv("OLLAMA_HOST", url)
+        assert set(found("quantum")) == {"LR up", "DEPTH up", "say nothing in a comment"}
+        assert found("depth")[0] == "DEPTH up"
+        asked = [document["input"] for path, document in server.asked if path == "/api/embed"]
+        assert [len(texts) for texts in asked] == [4, 1], "what is known is not asked for again"
+        server.faults["/api/embed"] = Fails(500, "boom")
+        assert main(["knowledge", "--json", "wider"]) == 0
+        out, err = capsys.readouterr()
+        assert json.loads(out) == []
+        assert err.startswith("skep: searched by words alone: ")
